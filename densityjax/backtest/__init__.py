@@ -1,0 +1,1 @@
+"""The backtester: one scan over time, rules as the vector axis."""

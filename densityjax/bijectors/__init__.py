@@ -1,0 +1,1 @@
+"""Invertible maps with log-determinants; every function acts on one example."""

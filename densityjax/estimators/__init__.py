@@ -1,0 +1,1 @@
+"""The scikit-learn face: batches, NumPy in and out."""

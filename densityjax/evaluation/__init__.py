@@ -1,0 +1,1 @@
+"""How good a density or a forecast is."""

@@ -1,0 +1,1 @@
+"""Losses of one example; noise and negatives are handed in."""

@@ -1,0 +1,1 @@
+"""Bars: reading, repairing, simulating, features and splits."""

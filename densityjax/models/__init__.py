@@ -1,0 +1,1 @@
+"""Densities with parameters, as NamedTuples of pure functions."""

@@ -1,0 +1,1 @@
+"""Neural networks as `Network(init, apply)`; the only importer of flax."""

@@ -1,0 +1,1 @@
+"""From forecasts and densities to signals and target positions."""

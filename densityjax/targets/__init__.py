@@ -1,0 +1,1 @@
+"""Known laws with exact log density, score and sampler."""

@@ -1,0 +1,1 @@
+"""Fitting, ensembles and checkpoints."""
