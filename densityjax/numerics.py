@@ -7,7 +7,24 @@ BASIS_POINT = 1e-4  # one basis point, as a fraction
 MIN_BIN = 1e-3  # smallest spline bin, as a fraction of the interval: no bin can collapse
 MIN_SLOPE = 1e-3  # smallest knot derivative of a spline: the inverse stays Lipschitz
 
+SPLINE_BOUND = 4.0  # half-width of spline intervals, in sd of the base: 6e-5 of it lies outside
+MAX_LOG_SCALE = 4.0  # largest |log scale| a network can ask for: a factor of 55 either way
+
+BISECTIONS = 30  # halvings of a bracket: 1e-9 of its width, below float32 rounding
+QUADRATURE_NODES = 32  # Gauss-Legendre nodes of a tail mean: 2e-7 relative up to tail index 2
+NORMAL_RANGE = 9.0  # sd of the base covered by moments: 1e-19 of it lies outside
+TRAPEZOID_NODES = 257  # nodes over that range: exact to rounding for smooth maps
+
 SCALE_FLOOR = 1e-8  # smallest scale of a standardiser, relative to the size of the data
+
+TAIL_INDEX_MARGIN = 0.02  # share of the largest moment left out: its quadrature would not converge
+MAX_BISECTIONS = 100  # safeguarded Newton steps of a quantile; about eight are used
+QUANTILE_RELATIVE_ERROR = 1e-13  # of a quantile, relative: a few roundings of float64
+
+MIN_SHARE = 1e-6  # a share in (0, 1) is kept this far from its ends, where its logit is finite
+NEWTON_DAMPING = 1e-2  # first damping of a Newton step, against curvatures of order 1
+LAMBERT_LOG_SWITCH = 50.0  # log of the argument of W beyond which it is solved in logs: no overflow
+LAMBERT_CUBE_CAP = 1e12  # largest noise value whose cube single precision holds
 
 
 def softplus_inverse(value: float) -> float:

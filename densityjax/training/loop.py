@@ -1,0 +1,224 @@
+"""The compiled part of a fit: a chunk of epochs, each a scan over shuffled minibatches.
+
+Everything that changes lives in `TrainState`, so that a chunk is one pure function, a stopped fit
+resumes bit for bit, and an ensemble is the same function under `vmap`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from densityjax._typing import Array, Key, Params
+
+EVALUATION_ROWS = 4096  # rows per evaluation batch: bounds memory, not the result
+
+LossFn = Callable[[Params, Key, "Batch", Any], tuple[Array, Any, Any]]
+
+
+class Batch(NamedTuple):
+    """Rows of one step.
+
+    Attributes:
+      data: pytree of arrays [B, ...], rows of the data given to `fit`.
+      weight: [B] row weights; zero marks padding. mean(weight * loss) over the rows is an
+        unbiased estimate of the weighted mean loss of all rows.
+    """
+
+    data: Any
+    weight: Array
+
+
+class TrainState(NamedTuple):
+    """All that an interrupted fit needs to go on.
+
+    Attributes:
+      params: parameters after the last step.
+      opt_state: state of the optimiser.
+      loss_state: what the loss carries from step to step (a replay buffer), or ().
+      best_params: parameters with the lowest validation loss so far.
+      best_loss: [] that loss.
+      best_epoch: [] the epoch after which it was reached, -1 before the first.
+      epoch: [] epochs done.
+      is_stopped: [] True after early stopping, the last epoch, or a non-finite loss.
+      bad_epoch: [] first epoch with a non-finite loss or gradient, -1 for none.
+      bad_batch: [] first such minibatch of that epoch, -1 for none.
+      train_loss: [num_epochs] mean training loss of each epoch, NaN where not run.
+      validation_loss: [num_epochs] the same for the validation rows.
+    """
+
+    params: Params
+    opt_state: optax.OptState
+    loss_state: Any
+    best_params: Params
+    best_loss: Array
+    best_epoch: Array
+    epoch: Array
+    is_stopped: Array
+    bad_epoch: Array
+    bad_batch: Array
+    train_loss: Array
+    validation_loss: Array
+
+
+class Plan(NamedTuple):
+    """The static part of a fit; hashable, so that equal plans share a compiled program."""
+
+    loss_fn: LossFn
+    optimizer: optax.GradientTransformation
+    num_epochs: int
+    batch_size: int
+    patience: int
+    chunk_epochs: int
+
+
+def init_state(plan: Plan, params: Params, loss_state: Any) -> TrainState:
+    """Builds the state before the first step."""
+    empty = jnp.full(plan.num_epochs, jnp.nan)
+    minus_one = jnp.asarray(-1, jnp.int32)
+    return TrainState(
+        params=params,
+        opt_state=plan.optimizer.init(params),
+        loss_state=loss_state,
+        best_params=params,
+        best_loss=jnp.asarray(jnp.inf),
+        best_epoch=minus_one,
+        epoch=jnp.asarray(0, jnp.int32),
+        is_stopped=jnp.asarray(False),
+        bad_epoch=minus_one,
+        bad_batch=minus_one,
+        train_loss=empty,
+        validation_loss=empty,
+    )
+
+
+def _padded_order(order: Array, batch_size: int) -> tuple[Array, Array]:
+    """Splits row numbers [N] into [S, batch_size], with the mask of real rows."""
+    num_rows = order.shape[0]
+    num_steps = -(-num_rows // batch_size)
+    padding = num_steps * batch_size - num_rows
+    real = jnp.arange(num_steps * batch_size) < num_rows
+    shape = (num_steps, batch_size)
+    return jnp.pad(order, (0, padding)).reshape(shape), real.reshape(shape)
+
+
+def _take(data: Any, weights: Array, rows: Array, is_real: Array, scale: Array) -> Batch:
+    """Gathers rows; those of zero weight are replaced by zeros, which no NaN can pass."""
+    weight = jnp.where(is_real, weights[rows], 0.0)
+
+    def gather(leaf: Array) -> Array:
+        keep = (weight > 0).reshape((-1,) + (1,) * (leaf.ndim - 1))
+        return jnp.where(keep, leaf[rows], jnp.zeros((), leaf.dtype))
+
+    return Batch(jax.tree.map(gather, data), weight * scale)
+
+
+def _scale(weights: Array, batch_size: int) -> Array:
+    """Constant that makes mean(weight * loss) of a batch unbiased for the weighted mean."""
+    num_steps = -(-weights.shape[0] // batch_size)
+    return num_steps * batch_size / jnp.sum(weights)
+
+
+def evaluate(
+    plan: Plan, params: Params, key: Key, data: Any, weights: Array, loss_state: Any
+) -> Array:
+    """Weighted mean loss over all rows, in batches, with the same key every time."""
+    size = min(weights.shape[0], max(plan.batch_size, EVALUATION_ROWS))
+    order, real = _padded_order(jnp.arange(weights.shape[0]), size)
+    scale = _scale(weights, size)
+
+    def one(inputs: tuple[Array, Array, Array]) -> Array:
+        index, rows, is_real = inputs
+        batch = _take(data, weights, rows, is_real, scale)
+        return plan.loss_fn(params, jax.random.fold_in(key, index), batch, loss_state)[0]
+
+    return jnp.mean(jax.lax.map(one, (jnp.arange(order.shape[0]), order, real)))
+
+
+def _train_epoch(plan: Plan, key: Key, state: TrainState, data: Any, weights: Array) -> TrainState:
+    epoch_key = jax.random.fold_in(key, state.epoch)
+    shuffle_key, steps_key = jax.random.split(epoch_key)
+    order = jax.random.permutation(shuffle_key, weights.shape[0])
+    order, real = _padded_order(order, plan.batch_size)
+    scale = _scale(weights, plan.batch_size)
+    loss_and_grad = jax.value_and_grad(_scalar_loss(plan.loss_fn), has_aux=True)
+
+    def one_step(carry: tuple, inputs: tuple) -> tuple:
+        params, opt_state, loss_state, bad_batch = carry
+        index, rows, is_real = inputs
+        batch = _take(data, weights, rows, is_real, scale)
+        step_key = jax.random.fold_in(steps_key, index)
+        (loss, loss_state_new), grads = loss_and_grad(params, step_key, batch, loss_state)
+        updates, opt_state_new = plan.optimizer.update(grads, opt_state, params)
+        is_finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
+        keep = is_finite & (bad_batch < 0)
+        new = (optax.apply_updates(params, updates), opt_state_new, loss_state_new)
+        old = (params, opt_state, loss_state)
+        kept = jax.tree.map(lambda n, o: jnp.where(keep, n, o), new, old)
+        bad_batch = jnp.where((bad_batch < 0) & ~is_finite, index, bad_batch)
+        return (*kept, bad_batch), loss
+
+    carry = (state.params, state.opt_state, state.loss_state, jnp.asarray(-1, jnp.int32))
+    steps = (jnp.arange(order.shape[0], dtype=jnp.int32), order, real)
+    (params, opt_state, loss_state, bad_batch), losses = jax.lax.scan(one_step, carry, steps)
+    return state._replace(
+        params=params,
+        opt_state=opt_state,
+        loss_state=loss_state,
+        bad_batch=bad_batch,
+        bad_epoch=jnp.where(bad_batch >= 0, state.epoch, -1),
+        train_loss=state.train_loss.at[state.epoch].set(jnp.mean(losses)),
+    )
+
+
+def _scalar_loss(loss_fn: LossFn) -> Callable:
+    def scalar(params: Params, key: Key, batch: Batch, loss_state: Any) -> tuple[Array, Any]:
+        loss, loss_state, _ = loss_fn(params, key, batch, loss_state)
+        return loss, loss_state
+
+    return scalar
+
+
+def _close_epoch(plan: Plan, state: TrainState, validation_loss: Array) -> TrainState:
+    """Keeps the best parameters and decides whether to stop."""
+    is_bad = (state.bad_batch >= 0) | ~jnp.isfinite(validation_loss)
+    is_better = ~is_bad & (validation_loss < state.best_loss)
+    best_epoch = jnp.where(is_better, state.epoch, state.best_epoch)
+    is_late = state.epoch - best_epoch >= plan.patience
+    is_last = state.epoch + 1 >= plan.num_epochs
+    return state._replace(
+        best_params=jax.tree.map(
+            lambda new, old: jnp.where(is_better, new, old), state.params, state.best_params
+        ),
+        best_loss=jnp.where(is_better, validation_loss, state.best_loss),
+        best_epoch=best_epoch,
+        bad_epoch=jnp.where(is_bad, state.epoch, -1),
+        epoch=state.epoch + 1,
+        is_stopped=is_bad | is_late | is_last,
+        validation_loss=state.validation_loss.at[state.epoch].set(validation_loss),
+    )
+
+
+def run_chunk(
+    plan: Plan,
+    key: Key,
+    state: TrainState,
+    data: Any,
+    weights: Array,
+    validation: Any,
+    validation_weights: Array,
+) -> TrainState:
+    """Runs up to `plan.chunk_epochs` epochs; a stopped state is returned as it came."""
+    train_key, validation_key = jax.random.split(key)
+    last = state.epoch + plan.chunk_epochs
+
+    def one_epoch(state: TrainState) -> TrainState:
+        state = _train_epoch(plan, train_key, state, data, weights)
+        loss = evaluate(
+            plan, state.params, validation_key, validation, validation_weights, state.loss_state
+        )
+        return _close_epoch(plan, state, loss)
+
+    return jax.lax.while_loop(lambda s: (s.epoch < last) & ~s.is_stopped, one_epoch, state)
