@@ -15,6 +15,11 @@ QUADRATURE_NODES = 32  # Gauss-Legendre nodes of a tail mean: 2e-7 relative up t
 NORMAL_RANGE = 9.0  # sd of the base covered by moments: 1e-19 of it lies outside
 TRAPEZOID_NODES = 257  # nodes over that range: exact to rounding for smooth maps
 
+RETURN_ROUNDING = 1e-15  # log return, no unit: rounding of a price ratio; smaller sd means flat
+RELATIVE_VOLATILITY_FLOOR = 0.02  # smallest volatility, of the mean one so far: logs stay finite
+VOLATILITY_FLOOR = 1e-6  # smallest volatility of a bar, log return: a hundredth of a basis point
+CORRELATION_FLOOR = 1e-4  # smallest eigenvalue of a correlation: r and ln(1 + r) fall below it
+
 SCALE_FLOOR = 1e-8  # smallest scale of a standardiser, relative to the size of the data
 
 TAIL_INDEX_MARGIN = 0.02  # share of the largest moment left out: its quadrature would not converge

@@ -152,7 +152,8 @@ def test_the_log_slope_is_continuous_across_the_bounds(x64, tails):
     for bound in (-BOUND, BOUND):
         x = bound * np.array([1.0 - 1e-13, 1.0, 1.0 + 1e-13])
         for transform in (forward, inverse):
-            assert np.ptp(transform(knots, x)[1]) < 1e-8
+            # A steep log slope changes by up to 1e6 times the step.
+            assert np.ptp(transform(knots, x)[1]) < 1e-6
     assert (knots.slope[0] == knots.slope[-1]) == (tails != "linear")
 
 
