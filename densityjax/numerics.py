@@ -31,6 +31,9 @@ NEWTON_DAMPING = 1e-2  # first damping of a Newton step, against curvatures of o
 LAMBERT_LOG_SWITCH = 50.0  # log of the argument of W beyond which it is solved in logs: no overflow
 LAMBERT_CUBE_CAP = 1e12  # largest noise value whose cube single precision holds
 
+FLAT_SPREAD = 1e-12  # sd of returns relative to the largest: below it a path is flat, not smooth
+FLAT_SHARE = 64.0  # variance of streamed sums, in roundings of the mean square: below it is noise
+
 
 def softplus_inverse(value: float) -> float:
     """Returns `u` with `softplus(u) = value`, for a positive Python number."""

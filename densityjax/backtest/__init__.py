@@ -1,18 +1,44 @@
 """Backtests: one bar loop for accounts, rules and grids, the metrics, and the record of a run."""
 
+from densityjax.backtest import metrics
 from densityjax.backtest.engine import AccountState, BacktestResult, run, start, step
 from densityjax.backtest.inputs import Bar, Costs, Prices, Terms, make_terms, market_moves
+from densityjax.backtest.rules import (
+    ConstantParams,
+    MomentumParams,
+    Rule,
+    Signals,
+    ThresholdParams,
+    VolatilityParams,
+    apply_rule,
+    buy_and_hold,
+    momentum,
+    threshold_rule,
+    volatility_target,
+)
 
 __all__ = [
     "AccountState",
     "BacktestResult",
     "Bar",
+    "ConstantParams",
     "Costs",
+    "MomentumParams",
     "Prices",
+    "Rule",
+    "Signals",
     "Terms",
+    "ThresholdParams",
+    "VolatilityParams",
+    "apply_rule",
+    "buy_and_hold",
     "make_terms",
     "market_moves",
+    "metrics",
+    "momentum",
     "run",
     "start",
     "step",
+    "threshold_rule",
+    "volatility_target",
 ]

@@ -1,0 +1,228 @@
+"""Trading rules: pure functions from what is known at a close to a target weight.
+
+A rule is any function `(params, signal_t, state) -> (weight, state)` of scalars: `params` is a
+NamedTuple of numbers (in a grid each becomes an axis), `signal_t` one row of the signals, all known
+at the close of bar t, `weight` the target in equity, `state` what the rule remembers. Rules see no
+prices and shift nothing: the engine fills their targets later. A rule of one's own:
+
+>>> from typing import NamedTuple
+>>> import jax.numpy as jnp
+>>> from densityjax.backtest import rules
+>>> class Params(NamedTuple):
+...     threshold: float
+>>> def reversal(params, signal_t, state):
+...     strange = jnp.abs(signal_t.last_return) > params.threshold
+...     return jnp.where(strange, -jnp.sign(signal_t.last_return), 0.0), state
+>>> signals = rules.Signals(last_return=jnp.array([0.001, -0.05, 0.002, 0.04]))
+>>> rules.apply_rule(reversal, Params(0.01), signals).tolist()
+[0.0, 1.0, 0.0, -1.0]
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from densityjax._typing import Array, ArrayLike, Params
+from densityjax.backtest.inputs import check_finite
+
+Number = Array | float  # a scalar, or one value per configuration
+Rule = Callable[[Any, Any, Any], tuple[Array, Any]]  # (params, signal_t, state) -> (weight, state)
+
+
+class Signals(NamedTuple):
+    """What rules may know at the close of each bar; a rule reads the fields that it needs.
+
+    Attributes:
+      expected_z: [T] conditional mean over conditional standard deviation of the next return.
+      density_p_value: [T] conformal p-value of the state of bar t; small is strange.
+      expected_shortfall: [T] expected loss in the tail of the next return, a positive fraction.
+      return_std: [T] conditional standard deviation of the next return, a fraction.
+      last_return: [T] return of bar t itself, from the close of t - 1 to that of t, a fraction.
+    """
+
+    expected_z: ArrayLike | None = None
+    density_p_value: ArrayLike | None = None
+    expected_shortfall: ArrayLike | None = None
+    return_std: ArrayLike | None = None
+    last_return: ArrayLike | None = None
+
+
+class ThresholdParams(NamedTuple):
+    """Parameters of `threshold_rule`, scalars.
+
+    Attributes:
+      entry_z: enter long above it and short below minus it, in standard deviations.
+      exit_z: leave when `|expected_z|` falls below it or the sign turns; at most `entry_z`.
+      min_p_value: flat where the p-value of the state is below it, a probability.
+      risk_budget: largest expected shortfall of the position, a fraction of equity.
+      max_weight: largest absolute weight, in equity.
+      allow_short: 1 to go short, 0 for long and flat only.
+    """
+
+    entry_z: Number
+    exit_z: Number = 0.0
+    min_p_value: Number = 0.0
+    risk_budget: Number = np.inf
+    max_weight: Number = 1.0
+    allow_short: Number = 1.0
+
+
+def threshold_rule(params: ThresholdParams, signal_t: Signals, state: Array) -> tuple[Array, Array]:
+    """Enters on a strong forecast, stays with hysteresis, sizes by expected shortfall.
+
+    Args:
+      params: `ThresholdParams`.
+      signal_t: one row of `Signals` with `expected_z`, `density_p_value` and `expected_shortfall`.
+      state: [] direction at the last close, -1, 0 or 1; start from 0.
+
+    Returns:
+      The weight `direction * min(max_weight, risk_budget / expected_shortfall)` and the direction.
+    """
+    z = jnp.asarray(signal_t.expected_z)
+    is_short = (z < -params.entry_z) & (jnp.asarray(params.allow_short) > 0)
+    keeps = jnp.where(state * z >= params.exit_z, state, 0.0)
+    direction = jnp.where(z > params.entry_z, 1.0, jnp.where(is_short, -1.0, keeps))
+    p_value = jnp.asarray(signal_t.density_p_value)
+    is_strange = p_value < params.min_p_value
+    direction = jnp.where(is_strange, 0.0, direction).astype(z.dtype)
+    # A NaN is below no threshold: without this line it would pass for "no trade".
+    direction = direction + 0.0 * (z + p_value)
+    shortfall, budget = jnp.asarray(signal_t.expected_shortfall), params.risk_budget
+    fits = params.max_weight * shortfall <= budget  # also where no loss is expected: no division
+    size = jnp.where(fits, params.max_weight, budget / shortfall)
+    return direction * size, direction
+
+
+class ConstantParams(NamedTuple):
+    """Parameter of `buy_and_hold`: `weight`, the target held in every bar, in equity."""
+
+    weight: Number = 1.0
+
+
+def buy_and_hold(params: ConstantParams, signal_t: Any, state: Any) -> tuple[Array, Any]:
+    """Returns the same weight at every close; the first benchmark of every rule."""
+    del signal_t
+    return jnp.asarray(params.weight, float), state
+
+
+class VolatilityParams(NamedTuple):
+    """Parameters of `volatility_target`, scalars.
+
+    Attributes:
+      target_volatility: wanted standard deviation of the account's return PER BAR, a fraction.
+      max_weight: largest weight, in equity.
+    """
+
+    target_volatility: Number
+    max_weight: Number = 1.0
+
+
+def volatility_target(params: VolatilityParams, signal_t: Signals, state: Any) -> tuple[Array, Any]:
+    """Holds `min(max_weight, target_volatility / return_std)`, the second benchmark.
+
+    Args:
+      params: `VolatilityParams`.
+      signal_t: one row of `Signals` with `return_std`.
+      state: anything; handed on.
+
+    Returns:
+      The weight, never negative, and the state.
+
+    References:
+      Moreira and Muir, Volatility-Managed Portfolios, 2017, https://doi.org/10.1111/jofi.12513.
+    """
+    scale = params.target_volatility / jnp.asarray(signal_t.return_std)
+    return jnp.minimum(params.max_weight, scale), state
+
+
+class MomentumParams(NamedTuple):
+    """Parameters of `momentum`, scalars.
+
+    Attributes:
+      decay: weight of the past in the average return, from 0 (last bar only) to 1 (excluded).
+      max_weight: absolute weight, in equity.
+      allow_short: 1 to go short, 0 for long and flat only.
+    """
+
+    decay: Number
+    max_weight: Number = 1.0
+    allow_short: Number = 1.0
+
+
+def momentum(params: MomentumParams, signal_t: Signals, state: Array) -> tuple[Array, Array]:
+    """Follows the sign of the exponentially weighted mean return.
+
+    Args:
+      params: `MomentumParams`.
+      signal_t: one row of `Signals` with `last_return`.
+      state: [] mean return so far, a fraction; start from 0.
+
+    Returns:
+      The weight, plus or minus `max_weight`, and the new mean.
+
+    References:
+      Moskowitz, Ooi and Pedersen, Time Series Momentum, 2012,
+      https://doi.org/10.1016/j.jfineco.2011.11.003.
+    """
+    mean = params.decay * state + (1.0 - params.decay) * jnp.asarray(signal_t.last_return)
+    lowest = jnp.where(jnp.asarray(params.allow_short) > 0, -1.0, 0.0)
+    return params.max_weight * jnp.maximum(jnp.sign(mean), lowest.astype(mean.dtype)), mean
+
+
+def apply_rule(
+    rule: Rule, params: Params, signals: Any, *, init_state: Any = 0.0, warmup: int = 0
+) -> Array:
+    """Runs one rule with one set of parameters over all bars.
+
+    Args:
+      rule: the rule, `(params, signal_t, state) -> (weight, state)`.
+      params: its parameters, scalars.
+      signals: pytree of [T] arrays, row t known at the close of bar t.
+      init_state: the rule's state before bar 0.
+      warmup: number of first bars that the rule does not see; they may be NaN.
+
+    Returns:
+      [T] target weights, in equity, decided at each close; zero within the warm-up.
+
+    Raises:
+      ValueError: if a signal is not finite after the warm-up.
+    """
+    check_signals(signals, warmup)
+    signals, params, init_state = jax.tree.map(_as_array, (signals, params, init_state))
+    return _apply(rule, params, signals, init_state, warmup)
+
+
+def check_signals(signals: Any, warmup: int) -> None:
+    """Raises a ValueError that names the first signal that is not finite after the warm-up."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(signals):
+        check_finite(f"signals{jax.tree_util.keystr(path)}", leaf, first=warmup)
+
+
+def decide(
+    rule: Rule, params: Params, signal_t: Any, state: Any, is_awake: Array
+) -> tuple[Array, Any]:
+    """Asks the rule for a target; before its warm-up is over it is flat and learns nothing."""
+    weight, new_state = rule(params, signal_t, state)
+    state = jax.tree.map(lambda new, old: jnp.where(is_awake, new, old), new_state, state)
+    return jnp.where(is_awake, weight, 0.0), state
+
+
+@functools.partial(jax.jit, static_argnames="rule")
+def _apply(rule: Rule, params: Params, signals: Any, init_state: Any, warmup: ArrayLike) -> Array:
+    """Scans `decide` over the rows of the signals."""
+    num_bars = jax.tree.leaves(signals)[0].shape[0]
+
+    def one_bar(state: Any, xs: tuple) -> tuple[Any, Array]:
+        weight, state = decide(rule, params, xs[0], state, xs[1])
+        return state, weight
+
+    return jax.lax.scan(one_bar, init_state, (signals, jnp.arange(num_bars) >= warmup))[1]
+
+
+def _as_array(leaf: ArrayLike) -> Array:
+    """Puts a leaf on the device in jax's default precision; arrays of jax are left as they are."""
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(np.asarray(leaf))
