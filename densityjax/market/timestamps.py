@@ -1,0 +1,88 @@
+"""Open times of bars, from the spellings that files use, to one UTC DatetimeIndex.
+
+Numbers are seconds, milliseconds, microseconds or nanoseconds since 1970 (told apart by their
+size) or dates written YYYYMMDD. Text is ISO 8601. Times with a zone are converted to UTC; times
+without one are taken as UTC. A file that mixes zones, or times with and without one, is refused.
+"""
+
+import numpy as np
+import pandas as pd
+
+from densityjax.market.validation import BarsError
+
+# Epoch numbers by size: each unit covers the years 1973 to 5138, and the ranges do not meet.
+EPOCH_UNITS = (("s", 1e8, 1e11), ("ms", 1e11, 1e14), ("us", 1e14, 1e17), ("ns", 1e17, 1e20))
+DATE_NUMBERS = (19000101, 21001231)  # the numbers that read as a date written YYYYMMDD
+ZONE_PATTERN = r"(?:\d\d:?\d\d(?::?\d\d(?:\.\d+)?)?)\s?(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"
+
+
+def parse_times(values: pd.Series, *, source: str = "bars") -> pd.DatetimeIndex:
+    """Converts a column of open times to a UTC index named `timestamp`, in nanoseconds.
+
+    Args:
+      values: [T] times: integers or floats since 1970, YYYYMMDD numbers, ISO 8601 text, or
+        datetimes with or without a zone.
+      source: what the messages call the file.
+
+    Returns:
+      The times as a [T] UTC DatetimeIndex, in the order given.
+
+    Raises:
+      BarsError: a time that is missing or cannot be read, numbers of no or of mixed units, or
+        mixed time zones; the message names the row and the value.
+    """
+    values = values.reset_index(drop=True)
+    if values.isna().any():
+        row = int(np.flatnonzero(values.isna())[0])
+        raise BarsError(f"{source}: the timestamp of row {row} is missing")
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        times = pd.DatetimeIndex(values).tz_convert("UTC")
+    elif pd.api.types.is_datetime64_dtype(values.dtype):
+        times = pd.DatetimeIndex(values).tz_localize("UTC")
+    elif pd.api.types.is_bool_dtype(values.dtype):
+        raise BarsError(f"{source}: the time column holds {values.dtype} values, not times")
+    elif pd.api.types.is_numeric_dtype(values.dtype):
+        times = _from_numbers(values, source)
+    else:
+        times = _from_text(values.astype(str).str.strip(), source)
+    try:
+        return pd.DatetimeIndex(times.as_unit("ns"), name="timestamp")
+    except (ValueError, OverflowError) as error:
+        raise BarsError(f"{source}: a time is out of range: {error}") from None
+
+
+def _from_numbers(values: pd.Series, source: str) -> pd.DatetimeIndex:
+    low, high = float(values.min()), float(values.max())
+    if low >= DATE_NUMBERS[0] and high <= DATE_NUMBERS[1]:
+        return _from_text(values.astype("int64").astype(str), source)
+    for unit, least, most in EPOCH_UNITS:
+        if least <= low and high < most:
+            times = pd.to_datetime(values, unit=unit, utc=True)
+            return pd.DatetimeIndex(times)
+    raise BarsError(
+        f"{source}: times from {low:.15g} to {high:.15g} are not all seconds, milliseconds, "
+        "microseconds or nanoseconds since 1970"
+    )
+
+
+def _from_text(text: pd.Series, source: str) -> pd.DatetimeIndex:
+    zones = text.str.extract(ZONE_PATTERN, expand=False).fillna("none")
+    zones = zones.str.replace(":", "", regex=False)
+    zones = zones.where(~zones.isin(["Z", "UTC", "GMT", "+00", "-0000"]), "+0000")
+    other = (zones != zones.iloc[0]).to_numpy()
+    if other.any():
+        row = int(np.flatnonzero(other)[0])
+        raise BarsError(
+            f"{source}: mixed time zones: row 0 is {text.iloc[0]!r} and row {row} is "
+            f"{text.iloc[row]!r}; write all times in UTC"
+        )
+    plain = text.str.replace(r"\s?(UTC|GMT)$", "", regex=True)
+    plain = plain.str.replace(r"^(\d{4})[./](\d\d)[./](\d\d)", r"\1-\2-\3", regex=True)
+    times = pd.to_datetime(plain, format="ISO8601", utc=True, errors="coerce")
+    if times.isna().any():
+        row = int(np.flatnonzero(times.isna())[0])
+        raise BarsError(
+            f"{source}: the timestamp of row {row}, {text.iloc[row]!r}, is not an ISO 8601 time "
+            "such as 2024-01-31 or 2024-01-31T13:00:00Z"
+        )
+    return pd.DatetimeIndex(times)
