@@ -1,0 +1,245 @@
+"""What every number of a run means, in one plain sentence each.
+
+`TERMS[section, name]` is a `Term`. Names that end in a number of percent stand here once per level.
+Kinds: count, fraction (shown in percent), nats, ratio, p_value, number.
+"""
+
+from typing import NamedTuple
+
+
+class Term(NamedTuple):
+    """One entry of the glossary.
+
+    Attributes:
+      label: the name in words.
+      kind: how the value is written: count, fraction, nats, ratio, p_value or number.
+      sentence: what the number means, in one sentence without jargon where that can be.
+    """
+
+    label: str
+    kind: str
+    sentence: str
+
+
+INTERVAL = "95 %"  # coverage of the interval of the Sharpe ratio
+_LOG_LIKELIHOOD = (
+    "Mean log density of the {} market states, in the units of the features; higher is better, "
+    "and only values for the same features compare."
+)
+_DENSITY = {
+    "log_likelihood_train": Term(
+        "log likelihood, train", "nats", _LOG_LIKELIHOOD.format("training")
+    ),
+    "log_likelihood_validation": Term(
+        "log likelihood, validation", "nats", _LOG_LIKELIHOOD.format("validation")
+    ),
+    "log_likelihood_test": Term("log likelihood, test", "nats", _LOG_LIKELIHOOD.format("test")),
+    "bits_per_dimension_test": Term(
+        "bits per dimension, test",
+        "nats",
+        "The test log likelihood with its sign turned, per feature and in bits; lower is better, "
+        "and it too depends on the units of the features.",
+    ),
+    "alarm_rate_nominal": Term(
+        "alarm rate, nominal",
+        "fraction",
+        "Share of ordinary bars that may raise an alarm, chosen before the run.",
+    ),
+    "alarm_rate_test": Term(
+        "alarm rate, test",
+        "fraction",
+        "Share of test bars that did raise an alarm; far above the nominal rate means that the "
+        "market left what the model had seen.",
+    ),
+}
+_FORECAST = {
+    "log_score": Term(
+        "log score",
+        "nats",
+        "Mean log density that the forecast gave to the returns that came; higher is better.",
+    ),
+    "log_score_ewma_t": Term(
+        "log score, EWMA-t",
+        "nats",
+        "The same score for an exponentially weighted variance with Student-t tails.",
+    ),
+    "log_score_gjr_skewt": Term(
+        "log score, GJR-GARCH skew-t",
+        "nats",
+        "The same score for a GJR-GARCH model with skewed Student-t tails, the one to beat.",
+    ),
+    "log_score_true": Term(
+        "log score, true law",
+        "nats",
+        "The same score for the law that simulated the data, which nothing can beat on average.",
+    ),
+    "gap_to_truth": Term(
+        "gap to the true law",
+        "nats",
+        "How many nats per bar the forecast loses against the law that simulated the data.",
+    ),
+    "diebold_mariano_ewma_t": Term(
+        "Diebold-Mariano, EWMA-t",
+        "ratio",
+        "t statistic of the difference in log score to EWMA-t: above 0 the forecast is better, "
+        "and within ±1.96 the difference may be chance.",
+    ),
+    "diebold_mariano_gjr_skewt": Term(
+        "Diebold-Mariano, GJR-GARCH skew-t",
+        "ratio",
+        "t statistic of the difference in log score to GJR-GARCH: above 0 the forecast is better, "
+        "and within ±1.96 the difference may be chance.",
+    ),
+    "crps": Term(
+        "CRPS",
+        "number",
+        "Mean distance between the forecast distribution and the return that came, in units of "
+        "the return; lower is better.",
+    ),
+    "pit_ks_p_value": Term(
+        "PIT, Kolmogorov-Smirnov",
+        "p_value",
+        "Chance of a histogram at least this uneven if the forecast were calibrated; "
+        "below 0.05 it probably is not.",
+    ),
+    "berkowitz_p_value": Term(
+        "PIT, Berkowitz",
+        "p_value",
+        "The same question asked of mean, spread and memory of the transformed returns; "
+        "below 0.05 the forecast probably errs in one of them.",
+    ),
+}
+for _tail, _confidence in (("1", "99"), ("5", "95")):
+    _FORECAST |= {
+        f"violations_{_tail}pct": Term(
+            f"violations of the {_tail} % quantile",
+            "count",
+            f"Number of bars whose return fell below the forecast's {_tail} % quantile.",
+        ),
+        f"violation_rate_{_tail}pct": Term(
+            f"violation rate, {_tail} %",
+            "fraction",
+            f"Share of bars below the {_tail} % quantile; it should be near {_tail} %.",
+        ),
+        f"kupiec_p_value_{_tail}pct": Term(
+            f"Kupiec test, {_tail} %",
+            "p_value",
+            f"Chance of a number of violations at least this far from {_tail} % if the quantile "
+            "were right; below 0.05 it probably is not.",
+        ),
+        f"christoffersen_p_value_{_tail}pct": Term(
+            f"Christoffersen test, {_tail} %",
+            "p_value",
+            "Chance of violations that follow each other this closely if they came independently; "
+            "below 0.05 they probably cluster.",
+        ),
+        f"mean_value_at_risk_{_confidence}": Term(
+            f"mean value at risk, {_confidence} %",
+            "fraction",
+            f"Average loss of a bar that the forecast expects to see exceeded in {_tail} % of "
+            "bars, as a log return.",
+        ),
+        f"mean_expected_shortfall_{_confidence}": Term(
+            f"mean expected shortfall, {_confidence} %",
+            "fraction",
+            f"Average size that the forecast expects of a loss among the worst {_tail} % of bars, "
+            "as a log return.",
+        ),
+    }
+_GRID = {
+    "num_trials": Term("rules tried", "count", "How many rules were compared on these rows."),
+    "trial_sharpe_std": Term(
+        "spread of Sharpe ratios",
+        "ratio",
+        "Standard deviation of the Sharpe ratio across the rules tried.",
+    ),
+    "validation_sharpe_ratio": Term(
+        "Sharpe ratio of the chosen rule",
+        "ratio",
+        "What the chosen rule showed on the rows that chose it, so it flatters the rule.",
+    ),
+    "expected_max_sharpe": Term(
+        "best Sharpe ratio by luck",
+        "ratio",
+        "What the best of that many worthless rules would show by luck; a chosen rule below it "
+        "has shown nothing.",
+    ),
+}
+_MONEY = {
+    "total_return": Term(
+        "total return", "fraction", "Gain or loss over all of the rows, after costs."
+    ),
+    "annual_return": Term(
+        "annual return", "fraction", "The total return as a compound rate per year."
+    ),
+    "annual_volatility": Term(
+        "annual volatility", "fraction", "Standard deviation of the returns, scaled to a year."
+    ),
+    "sharpe_ratio": Term(
+        "Sharpe ratio",
+        "ratio",
+        "Mean over standard deviation of the returns, scaled to a year: reward per unit of risk.",
+    ),
+    "sharpe_ratio_low": Term(
+        "Sharpe ratio, lower end",
+        "ratio",
+        f"Lower end of the {INTERVAL} interval of the Sharpe ratio; at or below 0, chance explains "
+        "the result.",
+    ),
+    "sharpe_ratio_high": Term(
+        "Sharpe ratio, upper end",
+        "ratio",
+        f"Upper end of the {INTERVAL} interval of the Sharpe ratio.",
+    ),
+    "sortino_ratio": Term(
+        "Sortino ratio",
+        "ratio",
+        "Like the Sharpe ratio, but only losses count as risk.",
+    ),
+    "max_drawdown": Term(
+        "maximum drawdown", "fraction", "Deepest fall from an earlier peak of the equity."
+    ),
+    "calmar_ratio": Term("Calmar ratio", "ratio", "Annual return over the maximum drawdown."),
+    "hit_rate": Term("hit rate", "fraction", "Share of bars held at a position that gained."),
+    "turnover": Term(
+        "turnover", "number", "How much of the equity was traded, bought and sold added up."
+    ),
+    "exposure": Term("exposure", "fraction", "How much of the time, or the equity, was at risk."),
+    "total_cost": Term(
+        "total cost", "fraction", "What fees and slippage took, as a share of the equity."
+    ),
+    "in_distribution_ratio": Term(
+        "bars in distribution",
+        "fraction",
+        "Share of bars whose state resembles what the model had seen.",
+    ),
+    "average_log_prob": Term(
+        "mean log density", "nats", "Mean log density of the market states that were traded on."
+    ),
+    "average_confidence": Term(
+        "mean confidence", "ratio", "Mean confidence of the signals, from 0 to 1."
+    ),
+}
+TERMS: dict[tuple[str, str], Term] = {
+    (section, name): term
+    for section, terms in {
+        "density": _DENSITY,
+        "forecast": _FORECAST,
+        "grid": _GRID,
+        "strategy": _MONEY,
+        "buy_and_hold": _MONEY,
+        "volatility_target": _MONEY,
+    }.items()
+    for name, term in terms.items()
+}
+SECTIONS: dict[str, tuple[str, str]] = {
+    "density": ("Density of the market state", "How well the model knows ordinary conditions."),
+    "forecast": ("Forecast of the next return", "One forecast per bar, scored when it came."),
+    "grid": ("Choice of the rule", "Rules compared on rows that are not used to judge the winner."),
+    "strategy": ("Strategy", "The chosen rule on rows that had no part in choosing it."),
+    "buy_and_hold": ("Buy and hold", "The market itself, held from the first bar to the last."),
+    "volatility_target": (
+        "Volatility target",
+        "The market held in a size that keeps the forecast risk constant.",
+    ),
+}
