@@ -14,7 +14,7 @@ import pandas as pd
 
 from densityjax._typing import ArrayLike, Key, NumpyArray
 from densityjax.market import simulated_density as density
-from densityjax.market.anomalies import no_anomalies
+from densityjax.market.anomalies import inject_anomalies, no_anomalies
 from densityjax.market.simulated_filter import conditional_law
 from densityjax.market.simulated_law import MarketLaw
 from densityjax.market.simulated_path import Path, draw_path
@@ -55,6 +55,7 @@ def simulate_market(
     start: str = "2018-01-01",
     interval: str = "1h",
     initial_price: float = 30_000.0,
+    num_anomalies: int = 0,
 ) -> SimulatedMarket:
     """Draws a market of known law: regimes, clustered volatility, leverage, skew, tails, jumps.
 
@@ -70,6 +71,8 @@ def simulate_market(
       start: open time of the first bar; UTC where it names no zone.
       interval: spacing of the bars, as pandas writes it; the law is per bar, whatever it is.
       initial_price: open of the first bar, the close before it.
+      num_anomalies: events of `inject_anomalies` to plant into the bars afterwards; the truth, and
+        the returns it is taken at, remain those of the bars before.
 
     Returns:
       The `SimulatedMarket`.
@@ -98,11 +101,16 @@ def simulate_market(
         law=law,
     )
     following = np.append(bar_returns(bars)[1:], np.nan)
-    return market._replace(
+    market = market._replace(
         log_prob=true_log_prob(market, following),
         cdf=true_cdf(market, following),
         score=true_score(market, following),
     )
+    if num_anomalies == 0:
+        return market
+    # A folded key: the same market with events and without.
+    changed, labels = inject_anomalies(jax.random.fold_in(key, 1), bars, num_events=num_anomalies)
+    return market._replace(bars=changed, anomalies=labels)
 
 
 def bar_returns(bars: pd.DataFrame) -> NumpyArray:
@@ -195,13 +203,13 @@ def _build_bars(path: Path, initial_price: float, index: pd.DatetimeIndex) -> pd
 def _bar_index(start: str, interval: str, num_bars: int) -> pd.DatetimeIndex:
     """Returns the open times of the bars."""
     try:
-        first, step = pd.Timestamp(start), pd.Timedelta(interval)
+        first, step = pd.to_datetime([start], utc=True), pd.Timedelta(interval)
     except ValueError as error:
         raise ValueError(f"cannot read start {start!r} or interval {interval!r}: {error}") from None
-    if not step > pd.Timedelta(0):
-        raise ValueError(f"interval must be positive, got {interval!r}")
-    first = first.tz_localize("UTC") if first.tzinfo is None else first.tz_convert("UTC")
-    return pd.DatetimeIndex(first + step.to_timedelta64() * np.arange(num_bars), name="timestamp")
+    if first.isna().any() or not step > pd.Timedelta(0):
+        raise ValueError(f"need a start and a positive interval, got {start!r}, {interval!r}")
+    steps = pd.to_timedelta(np.arange(num_bars) * step.total_seconds(), unit="s")
+    return pd.DatetimeIndex(first[0] + steps, name="timestamp")
 
 
 def _check_arguments(key: Key, num_bars: int, law: MarketLaw, initial_price: float) -> None:
