@@ -155,7 +155,7 @@ def money(record: Record) -> Verdict | None:
         answer, tone = ("Ahead on these rows", "good") if proven else ("Ahead, within luck", "open")
     elif gain > market or (sharpe is not None and market_sharpe is not None and ahead_in_risk):
         answer, tone = (
-            ("Ahead in return only" if gain > market else "Less return, less risk"),
+            ("Ahead in return only" if gain > market else "Less return, higher Sharpe ratio"),
             "open",
         )
     else:

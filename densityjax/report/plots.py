@@ -73,7 +73,8 @@ PLOTS: tuple[Plot, ...] = (
         "log_score",
         "Log score against the baselines over time",
         "A rising line: the forecast gave more probability to what came than that baseline did. "
-        "A line that ends inside the grey band (drawn for the first baseline) may be chance. "
+        "A line that ends inside the grey band (drawn for the first baseline, as if bars were "
+        "independent) may be chance. "
         "Sudden steps are single bars that decide much of the score.",
         lambda record: log_score_difference(record.forecast),
     ),

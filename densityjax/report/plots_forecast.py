@@ -90,7 +90,8 @@ def log_score_difference(forecast: pd.DataFrame | None) -> Figure:
         and log_prob_true (nats).
 
     Returns:
-      A figure of one panel over time; rising lines are bars that the forecast won.
+      A figure of one panel over time; rising lines are bars that the forecast won. Infinite
+      differences (a return given no probability at all) are counted in the title.
     """
     rows = test_rows(require(forecast, ("log_prob",), "forecast"))
     shown = [
@@ -99,12 +100,12 @@ def log_score_difference(forecast: pd.DataFrame | None) -> Figure:
     if not shown:
         raise MissingRecordError("forecast.parquet holds no log score of a baseline on test rows")
     figure, (axes,) = style.panels((2.9,))
+    lost = 0
     for number, (base, name, colour) in enumerate(shown):
-        difference = (
-            (column(rows, "log_prob") - column(rows, base))
-            .replace([np.inf, -np.inf], np.nan)
-            .dropna()
-        )
+        difference = (column(rows, "log_prob") - column(rows, base)).dropna()
+        infinite = np.isinf(difference)
+        lost += int(infinite.sum())
+        difference = pd.Series(difference[~infinite])
         total = difference.cumsum()
         if number == 0:
             count = np.arange(1, len(total) + 1)
@@ -115,6 +116,8 @@ def log_score_difference(forecast: pd.DataFrame | None) -> Figure:
         chosen = style.thin(total)
         axes.plot(total.index[chosen], total.iloc[chosen], color=colour, label=f"against {name}")
     axes.axhline(0.0, color=style.INK, linewidth=0.8)
+    if lost:
+        axes.set_title(f"not drawn: {lost} infinite difference{'s' if lost > 1 else ''}")
     axes.set_ylabel("cumulative difference (nats)")
     axes.legend(loc="best")
     style.time_axis(axes)

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from densityjax.report import style
 from densityjax.report.record import column, require
 
-SPLIT_COLOURS = {"train": style.FAINT, "validation": style.SKY, "test": style.BLUE}
+SPLIT_COLOURS = {"train": style.FAINT, "validation": style.GREEN, "test": style.BLUE}
 LARGE_RANGE = 2.0  # highest over lowest price from which a logarithmic axis reads better
+CROWD = 300  # alarms from which smaller marks keep the price visible
 CLIPPED_SHARE = 0.002  # share of rows beyond either edge of the histogram of log densities
 
 
@@ -58,7 +59,7 @@ def price_with_anomalies(
             values[alarm],
             linestyle="none",
             marker="o",
-            markersize=3.2,
+            markersize=3.2 if alarm.sum() <= CROWD else 1.8,
             color=style.VERMILLION,
             label=f"alarm ({alarm.sum():,} of {len(alarm):,} bars)",
             rasterized=bool(many),

@@ -40,12 +40,12 @@ def equity_and_drawdown(signals: pd.DataFrame | None) -> Figure:
     for field, name, colour in EQUITIES:
         if field not in frame.columns or column(frame, field).count() == 0:
             continue
-        equity = column(frame, field).ffill().fillna(1.0)
+        equity = column(frame, field).dropna()
         drawdown = equity / np.maximum(equity.cummax(), 1.0) - 1.0
         label = f"{name} ({100 * equity.iloc[-1] - 100:+.1f} % in all)".replace("-", "−")  # noqa: RUF001
         for axes, values in ((top, equity), (bottom, 100 * drawdown)):
             rows = style.thin(values)
-            axes.plot(frame.index[rows], values.iloc[rows], color=colour, label=label)
+            axes.plot(values.index[rows], values.iloc[rows], color=colour, label=label)
     top.axhline(1.0, color=style.FAINT, linewidth=0.8)
     top.set_ylabel("growth of 1, after costs")
     bottom.set_ylabel("drawdown (%)")

@@ -85,7 +85,7 @@ def time_axis(axes: Axes) -> None:
     """Gives the x axis few ticks, and writes first and last date once."""
     locator = mdates.AutoDateLocator(minticks=3, maxticks=8)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, show_offset=False))
     first, last = (mdates.num2date(edge) for edge in axes.dataLim.intervalx)
     axes.set_xlabel(f"time (UTC), {first:%Y-%m-%d} to {last:%Y-%m-%d}")
 

@@ -257,6 +257,13 @@ def test_cumulative_log_score_ends_at_the_sum_of_differences(run_folder):
     np.testing.assert_allclose(np.asarray(line.get_ydata())[-1], expected)
 
 
+def test_an_infinite_log_score_is_counted_and_not_hidden(run_folder):
+    forecast = report.read_record(run_folder).forecast
+    forecast.iloc[-5, forecast.columns.get_loc("log_prob")] = -np.inf
+    figure = log_score_difference(forecast)
+    assert figure.axes[0].get_title(loc="left") == "not drawn: 3 infinite differences"
+
+
 def test_calibrated_pit_stays_in_its_band_and_a_shrunken_one_leaves_it():
     def outside(values):
         figure = pit_histogram(pd.DataFrame({"cdf": values}))
