@@ -48,7 +48,7 @@ table{border-collapse:collapse;width:100%;font-size:.92rem;margin:.6rem 0}
 th,td{text-align:left;vertical-align:top;padding:.4rem .7rem .4rem 0;
 border-bottom:1px solid var(--rule)}
 thead th{font-weight:600;color:var(--faint)}
-tbody th{font-weight:600}
+tbody th{font-weight:600;min-width:3.2rem}
 .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 table.metrics{table-layout:fixed}
 table.metrics th:first-child{width:27%}

@@ -183,8 +183,8 @@ _MONEY = {
     "sharpe_ratio_low": Term(
         "Sharpe ratio, lower end",
         "ratio",
-        f"Lower end of the {INTERVAL} interval of the Sharpe ratio; at or below 0, chance explains "
-        "the result.",
+        f"Lower end of the {INTERVAL} interval of the Sharpe ratio; at or below 0, chance may "
+        "explain the result.",
     ),
     "sharpe_ratio_high": Term(
         "Sharpe ratio, upper end",
