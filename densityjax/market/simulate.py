@@ -85,7 +85,7 @@ def simulate_market(
     """
     law = MarketLaw() if law is None else law
     _check_arguments(key, num_bars, law, initial_price)
-    index = _bar_index(start, interval, num_bars)
+    index = bar_index(start, interval, num_bars)
     path = draw_path(key, law, num_bars)
     bars = _build_bars(path, initial_price, index)
     truth = conditional_law(law, bar_returns(bars))
@@ -200,8 +200,8 @@ def _build_bars(path: Path, initial_price: float, index: pd.DatetimeIndex) -> pd
     return pd.DataFrame(columns, index=index)
 
 
-def _bar_index(start: str, interval: str, num_bars: int) -> pd.DatetimeIndex:
-    """Returns the open times of the bars."""
+def bar_index(start: str, interval: str, num_bars: int) -> pd.DatetimeIndex:
+    """Open times of `num_bars` bars from `start` on, UTC; `ValueError` on what cannot be read."""
     try:
         first, step = pd.to_datetime([start], utc=True), pd.Timedelta(interval)
     except ValueError as error:
