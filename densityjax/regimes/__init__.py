@@ -1,1 +1,5 @@
 """Anomaly scores and regimes."""
+
+from densityjax.regimes import anomalies
+
+__all__ = ["anomalies"]
