@@ -30,6 +30,9 @@ MIN_SHARE = 1e-6  # a share in (0, 1) is kept this far from its ends, where its 
 NEWTON_DAMPING = 1e-2  # first damping of a Newton step, against curvatures of order 1
 LAMBERT_LOG_SWITCH = 50.0  # log of the argument of W beyond which it is solved in logs: no overflow
 LAMBERT_CUBE_CAP = 1e12  # largest noise value whose cube single precision holds
+SQUARE_CAP = 1e15  # size beyond which squares and their sums near the end of single precision
+SERIES_SWITCH = 1e-2  # argument below which nine terms of a series are exact to rounding of float64
+ATOM_MARGIN = 1e-4  # where an atom at the end of a bounded feature goes: logit 9, inside float32
 
 FLAT_SPREAD = 1e-12  # sd of returns relative to the largest: below it a path is flat, not smooth
 FLAT_SHARE = 64.0  # variance of streamed sums, in roundings of the mean square: below it is noise
