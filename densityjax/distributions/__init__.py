@@ -1,0 +1,25 @@
+"""Base distributions, and the faces that distrax knows; distrax is imported on first use only."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from densityjax.distributions.as_distrax import FlowDistribution, as_distrax
+    from densityjax.distributions.rational_quadratic_spline import RationalQuadraticSpline
+
+_HOMES = {
+    "RationalQuadraticSpline": "densityjax.distributions.rational_quadratic_spline",
+    "FlowDistribution": "densityjax.distributions.as_distrax",
+    "as_distrax": "densityjax.distributions.as_distrax",
+}
+
+__all__ = ["FlowDistribution", "RationalQuadraticSpline", "as_distrax"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what stands on distrax when it is asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # `as_distrax` would otherwise stay the submodule of that name
+    return value
