@@ -2,6 +2,8 @@
 
 from densityjax.backtest import metrics
 from densityjax.backtest.engine import AccountState, BacktestResult, run, start, step
+from densityjax.backtest.grid import product_grid, run_grid
+from densityjax.backtest.grid_result import GridMetrics, GridResult, Trial
 from densityjax.backtest.inputs import Bar, Costs, Prices, Terms, make_terms, market_moves
 from densityjax.backtest.rules import (
     ConstantParams,
@@ -23,12 +25,15 @@ __all__ = [
     "Bar",
     "ConstantParams",
     "Costs",
+    "GridMetrics",
+    "GridResult",
     "MomentumParams",
     "Prices",
     "Rule",
     "Signals",
     "Terms",
     "ThresholdParams",
+    "Trial",
     "VolatilityParams",
     "apply_rule",
     "buy_and_hold",
@@ -36,7 +41,9 @@ __all__ = [
     "market_moves",
     "metrics",
     "momentum",
+    "product_grid",
     "run",
+    "run_grid",
     "start",
     "step",
     "threshold_rule",

@@ -37,17 +37,15 @@ from densityjax.backtest.inputs import (
 
 
 class AccountState(NamedTuple):
-    """What the next bar needs to know of the account.
+    """What the next bar needs to know of the account, in units of the equity before bar 0.
 
     Attributes:
-      equity: cash plus marked position, in units of the equity before bar 0.
-      weight: marked position at the last close, as a signed fraction of equity.
-      is_ruined: whether equity has ever been at or below zero.
+      equity: cash plus marked position at the last close; zero means ruined, and stays zero.
+      position: marked value of the position at the last close, negative when short.
     """
 
     equity: Array
-    weight: Array
-    is_ruined: Array
+    position: Array
 
 
 class BarInfo(NamedTuple):
@@ -98,7 +96,7 @@ class BacktestResult(NamedTuple):
 def start(shape: tuple[int, ...] = (), dtype: jnp.dtype | None = None) -> AccountState:
     """Returns the account before bar 0, equity 1 and all in cash, once per entry of `shape`."""
     equity = jnp.ones(shape, dtype or float)
-    return AccountState(equity, jnp.zeros_like(equity), jnp.zeros(shape, bool))
+    return AccountState(equity, jnp.zeros_like(equity))
 
 
 def step(
@@ -106,9 +104,9 @@ def step(
 ) -> tuple[AccountState, BarInfo]:
     """Takes the account through one bar; backtests, grids and live accounts run this function.
 
-    With w the carried weight and f = 1 + w gap the growth to the fill, the drifted weight is
-    w_d = w (1 + gap) / f, the order is D = target - w_d, sized on equity before costs, and growth
-    to the close is G = 1 - c |D| + target body. The new weight is target (1 + body) / G.
+    With equity E and position V at the last close, equity at the fill is F = E + V gap + interest,
+    the position has drifted to V (1 + gap), and the order `target F - V (1 + gap)` is sized on
+    equity before costs. Costs are a share of the order; what is then held earns `body`.
 
     Args:
       state: the account at the last close; scalars, or one value per configuration.
@@ -122,35 +120,48 @@ def step(
     Returns:
       The account at this close and what happened to it.
     """
-    cash_rate = terms.cash_rate * bar.elapsed
-    before = state.weight * bar.gap + cash_rate * (1.0 - state.weight)  # return up to the fill
+    equity, position = state
+    interest = terms.cash_rate * bar.elapsed * (equity - position)
+    gap_pnl = position * bar.gap
+    at_fill = equity + gap_pnl + interest
     # `not <=` rather than `>`: a NaN is no ruin, it must stay visible.
-    is_open = ~state.is_ruined & ~(1.0 + before <= 0.0)
-    at_fill = jnp.where(is_open, 1.0 + before, 1.0)
-    drifted = state.weight * (1.0 + bar.gap) / at_fill if drift else state.weight
-    drifted = jnp.where(is_open, drifted, 0.0)
-    wanted = jnp.where(is_open, jnp.clip(target, terms.lowest, terms.highest), 0.0)
+    is_open = ~(at_fill <= 0.0)
+    safe_equity, safe_at_fill = _or_one(equity), _or_one(at_fill)
+    drifted = position + gap_pnl if drift else position * (at_fill / safe_equity)
+    wanted = jnp.clip(target, terms.lowest, terms.highest) * at_fill
     distance = jnp.abs(wanted - drifted)
-    is_kept = distance <= terms.band
-    turnover = jnp.where(is_kept, 0.0, distance)
+    is_kept = distance <= terms.band * at_fill
+    order = jnp.where(is_kept, 0.0, distance)
     filled = jnp.where(is_kept, drifted, wanted)
-    after = filled * bar.body - terms.cost_rate * turnover  # return from the fill to the close
-    is_solvent = is_open & ~(1.0 + after <= 0.0)
-    lost = jnp.where(state.is_ruined, 0.0, -1.0)
-    net_return = jnp.where(is_solvent, before + after + before * after, lost)
-    grown = filled * (1.0 + bar.body) / jnp.where(is_solvent, 1.0 + after, 1.0) if drift else filled
-    money = state.equity * at_fill
+    cost, body_pnl = terms.cost_rate * order, filled * bar.body
+    change = gap_pnl + interest - cost + body_pnl
+    is_solvent = is_open & ~(equity + change <= 0.0)
+    net_return = jnp.where(is_solvent, change, -equity) / safe_equity
+    # Equity from the return rather than the reverse: small returns keep all their digits, and a
+    # return of exactly -1 is a balance of exactly zero.
+    new_equity = equity * (1.0 + net_return)
+    marked = filled + body_pnl if drift else filled * (new_equity / safe_at_fill)
     info = BarInfo(
         net_return=net_return,
-        turnover=turnover,
-        filled=filled,
-        cost=money * terms.cost_rate * turnover,
-        gap_pnl=state.equity * state.weight * bar.gap,
-        body_pnl=money * filled * bar.body,
-        interest=state.equity * cash_rate * (1.0 - state.weight),
+        turnover=jnp.where(is_open, order, 0.0) / safe_at_fill,
+        filled=jnp.where(is_open, filled, 0.0) / safe_at_fill,
+        cost=jnp.where(is_open, cost, 0.0),
+        gap_pnl=gap_pnl,
+        body_pnl=jnp.where(is_open, body_pnl, 0.0),
+        interest=interest,
     )
-    equity = state.equity * (1.0 + net_return)
-    return AccountState(equity, jnp.where(is_solvent, grown, 0.0), ~is_solvent), info
+    return AccountState(new_equity, jnp.where(net_return <= -1.0, 0.0, marked)), info
+
+
+def rebase(state: AccountState) -> AccountState:
+    """Returns the account in units of its own equity, so that long histories never overflow."""
+    unit = _or_one(state.equity)
+    return AccountState(state.equity / unit, state.position / unit)
+
+
+def _or_one(money: Array) -> Array:
+    """Returns a divisor: money, or 1 where there is none and the quotient is of no use."""
+    return jnp.where(money <= 0.0, 1.0, money)
 
 
 def run(
@@ -225,18 +236,19 @@ def _run(
         return state, (state, info)
 
     final, (states, info) = jax.lax.scan(one_bar, start(dtype=weights.dtype), (moves, targets))
-    carried = jnp.pad(states.weight, (1, 0))[:num_bars]
+    at_close = states.position / _or_one(states.equity)
+    carried = jnp.pad(at_close, (1, 0))[:num_bars]
     inputs = (moves.gap, moves.body, targets, *terms)
     return BacktestResult(
         equity=states.equity,
         returns=info.net_return,
-        weights=states.weight,
+        weights=at_close,
         held=info.filled if earns_at_once else carried,
         turnover=info.turnover,
         cost=info.cost,
         gap_pnl=info.gap_pnl,
         body_pnl=info.body_pnl,
         interest=info.interest,
-        is_ruined=final.is_ruined,
+        is_ruined=final.equity <= 0.0,
         is_finite=jnp.all(jnp.stack([jnp.all(jnp.isfinite(value)) for value in inputs])),
     )

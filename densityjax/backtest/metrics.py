@@ -1,9 +1,9 @@
 """Performance figures of a path of simple returns; float64 NumPy on the host.
 
 Notation: r_t is the net simple return of bar (or trade) t, a fraction; equity is E_t =
-E_{t-1} (1 + r_t) from E_0 = 1, and stays at 0 once it is there. `periods_per_year` comes from the timestamps of the
-bars, never from a constant. A figure that is not defined (no bars, no spread, no loss) is NaN, or
-infinite where it says so; a NaN among the returns raises.
+E_{t-1} (1 + r_t) from E_0 = 1, and stays at 0 once it is there. `periods_per_year` comes from the
+timestamps of the bars, never from a constant. A figure that is not defined (no bars, no spread, no
+loss) is NaN, or infinite where it says so; a NaN among the returns raises.
 """
 
 import numpy as np
