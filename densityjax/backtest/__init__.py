@@ -5,6 +5,7 @@ from densityjax.backtest.engine import AccountState, BacktestResult, run, start,
 from densityjax.backtest.grid import product_grid, run_grid
 from densityjax.backtest.grid_result import GridMetrics, GridResult, Trial
 from densityjax.backtest.inputs import Bar, Costs, Prices, Terms, make_terms, market_moves
+from densityjax.backtest.record import bar_record, trade_record
 from densityjax.backtest.rules import (
     ConstantParams,
     MomentumParams,
@@ -36,6 +37,7 @@ __all__ = [
     "Trial",
     "VolatilityParams",
     "apply_rule",
+    "bar_record",
     "buy_and_hold",
     "make_terms",
     "market_moves",
@@ -47,5 +49,6 @@ __all__ = [
     "start",
     "step",
     "threshold_rule",
+    "trade_record",
     "volatility_target",
 ]
