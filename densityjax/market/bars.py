@@ -46,7 +46,8 @@ def read_bars(
     Args:
       path: the file; its suffix tells the format.
       symbol: whose bars to take from a file with a `symbol` column; needed where it holds several.
-      validate: False hands a dirty file over as it stands, for `repair_bars`.
+      validate: False hands a dirty file over as it stands, for `repair_bars`;
+        text among numbers is refused all the same.
 
     Returns:
       Frame of T bars: UTC index `timestamp` of open times; float64 columns open, high, low, close
