@@ -123,6 +123,8 @@ def run_grid(
         rule answered with a weight that is not finite.
     """
     moves = market_moves(prices, fill)
+    if not periods_per_year > 0.0:
+        raise ValueError(f"periods_per_year is {periods_per_year}; accepted are positive numbers")
     num_bars = moves.gap.shape[0]
     _check(signals, num_bars, lag=lag, warmup=warmup, chunk_size=chunk_size, blocks=num_blocks)
     terms = make_terms(costs, band=band, max_leverage=max_leverage, allow_short=allow_short)

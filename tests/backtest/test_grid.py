@@ -219,6 +219,7 @@ def test_best_picks_the_largest_or_the_least_and_a_frame_holds_all():
     [
         (dict(lag=-1), "lag is -1"),
         (dict(chunk_size=0), "chunk_size is 0"),
+        (dict(periods_per_year=0.0), "periods_per_year is 0.0"),
         (dict(costs=Costs(fee_bps=np.ones(3))), r"shapes \[\(3,\), \(12,\)\]"),
         (dict(signals=Signals(expected_z=np.ones(5))), r"signals\.expected_z has shape \(5,\)"),
     ],
