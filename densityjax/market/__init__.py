@@ -1,1 +1,56 @@
 """Bars: reading, repairing, simulating, features and splits."""
+
+from densityjax.market.anomalies import inject_anomalies
+from densityjax.market.bars import read_bars, write_bars
+from densityjax.market.datasets import load_dataset
+from densityjax.market.describe import BarsDescription, describe_bars, periods_per_year
+from densityjax.market.features import compute_features, compute_single, feature_stats
+from densityjax.market.primitives import (
+    bar_range,
+    body,
+    is_bearish,
+    is_bullish,
+    log_returns,
+    lower_wick,
+    return_from,
+    simple_returns,
+    true_range,
+    typical_price,
+    upper_wick,
+)
+from densityjax.market.repair import RepairReport, repair_bars
+from densityjax.market.simulate import SimulatedMarket, simulate_market
+from densityjax.market.splits import Split, split
+from densityjax.market.validation import BarsError, validate_bars
+
+__all__ = [
+    "BarsDescription",
+    "BarsError",
+    "RepairReport",
+    "SimulatedMarket",
+    "Split",
+    "bar_range",
+    "body",
+    "compute_features",
+    "compute_single",
+    "describe_bars",
+    "feature_stats",
+    "inject_anomalies",
+    "is_bearish",
+    "is_bullish",
+    "load_dataset",
+    "log_returns",
+    "lower_wick",
+    "periods_per_year",
+    "read_bars",
+    "repair_bars",
+    "return_from",
+    "simple_returns",
+    "simulate_market",
+    "split",
+    "true_range",
+    "typical_price",
+    "upper_wick",
+    "validate_bars",
+    "write_bars",
+]

@@ -48,7 +48,7 @@ def _load_index(name: str) -> pd.DataFrame:
     """Loads an index from `arch` and measures what its notes say."""
     table = import_module(f"arch.data.{name}").load()
     bars = table.rename(columns=str.lower)[["open", "high", "low", "close", "volume"]]
-    times = pd.DatetimeIndex(bars.index).tz_localize("UTC").as_unit("ns")
+    times = pd.DatetimeIndex(bars.index).tz_localize("UTC")
     bars = bars.astype(np.float64).set_axis(times.rename("timestamp"))
     bars = validate_bars(bars, source=name)
     notes = [

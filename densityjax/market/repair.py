@@ -174,9 +174,7 @@ def _as_numbers(bars: pd.DataFrame) -> pd.DataFrame:
     absent = [name for name in PRICE_COLUMNS if name not in numeric]
     if absent:
         raise BarsError(f"bars: column {absent[0]!r} must be numeric, got {bars[absent[0]].dtype}")
-    table = numeric.astype(np.float64).set_axis(
-        pd.DatetimeIndex(index.as_unit("ns"), name="timestamp")
-    )
+    table = numeric.astype(np.float64).set_axis(pd.DatetimeIndex(index, name="timestamp"))
     return table.assign(is_filled=filled)
 
 
@@ -272,8 +270,9 @@ def _missing_times(
 
 def _fill(table: pd.DataFrame, times: pd.DatetimeIndex, log: _Log) -> pd.DataFrame:
     """Puts in flat bars at the close before, with volume 0 and `is_filled`."""
-    index = table.index.union(times).rename("timestamp")
-    is_new = np.asarray(~index.isin(table.index))
+    present = pd.DatetimeIndex(table.index)
+    index = present.union(times.as_unit(present.unit)).rename("timestamp")
+    is_new = np.asarray(~index.isin(present))
     full = table.reindex(index)
     close = full["close"].ffill()
     for name in PRICE_COLUMNS:

@@ -17,7 +17,7 @@ ZONE_PATTERN = r"(?:\d\d:?\d\d(?::?\d\d(?:\.\d+)?)?)\s?(Z|UTC|GMT|[+-]\d\d(?::?\
 
 
 def parse_times(values: pd.Series, *, source: str = "bars") -> pd.DatetimeIndex:
-    """Converts a column of open times to a UTC index named `timestamp`, in nanoseconds.
+    """Converts a column of open times to a UTC index named `timestamp`.
 
     Args:
       values: [T] times: integers or floats since 1970, YYYYMMDD numbers, ISO 8601 text, or
@@ -25,7 +25,8 @@ def parse_times(values: pd.Series, *, source: str = "bars") -> pd.DatetimeIndex:
       source: what the messages call the file.
 
     Returns:
-      The times as a [T] UTC DatetimeIndex, in the order given.
+      The times as a [T] UTC DatetimeIndex, in the order given and in the unit that pandas gives
+      its own indexes, or in nanoseconds where a time needs them.
 
     Raises:
       BarsError: a time that is missing or cannot be read, numbers of no or of mixed units, or
@@ -46,9 +47,15 @@ def parse_times(values: pd.Series, *, source: str = "bars") -> pd.DatetimeIndex:
     else:
         times = _from_text(values.astype(str).str.strip(), source)
     try:
-        return pd.DatetimeIndex(times.as_unit("ns"), name="timestamp")
+        return _in_usual_unit(times.as_unit("ns")).rename("timestamp")
     except (ValueError, OverflowError) as error:
         raise BarsError(f"{source}: a time is out of range: {error}") from None
+
+
+def _in_usual_unit(times: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """Returns the times in the unit of `pd.date_range`, where that loses nothing."""
+    usual = times.as_unit(pd.date_range("2000-01-01", periods=1).unit)
+    return usual if (usual.as_unit("ns") == times).all() else times
 
 
 def _from_numbers(values: pd.Series, source: str) -> pd.DatetimeIndex:

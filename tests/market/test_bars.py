@@ -16,7 +16,7 @@ def walk(num_bars=40, freq="1h", seed=0):
     close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(num_bars)))
     open_ = np.concatenate([[100.0], close[:-1]])
     spread = np.exp(0.004 * rng.random((2, num_bars)))
-    index = pd.date_range(T0, periods=num_bars, freq=freq, name="timestamp").as_unit("ns")
+    index = pd.date_range(T0, periods=num_bars, freq=freq, name="timestamp")
     columns = {
         "open": open_,
         "high": np.maximum(open_, close) * spread[0],

@@ -1,11 +1,15 @@
 """The bars that come with the library."""
 
+import hashlib
+import pathlib
+
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 from arch.data import sp500
 
+from densityjax.market.bars import read_bars
 from densityjax.market.datasets import load_dataset
 from densityjax.market.describe import describe_bars
 from densityjax.market.repair import repair_bars
@@ -65,3 +69,15 @@ def test_an_unknown_dataset_is_refused_with_the_accepted_names():
         ValueError, match="unknown dataset 'dax'; accepted: nasdaq, simulated, sp500"
     ):
         load_dataset("dax")
+
+
+def test_the_sample_file_is_the_one_whose_hash_the_readme_states():
+    folder = pathlib.Path(__file__).resolve().parents[2] / "data"
+    path = folder / "simulated_1h.csv.gz"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in (folder / "README.md").read_text()
+    sample = read_bars(path)
+    # Rounded to cents, prices differ by half a cent at most; the last bit is the machine's.
+    expected = load_dataset("simulated").iloc[: len(sample)]
+    assert len(sample) == 4_380
+    pd.testing.assert_frame_equal(sample, expected, check_freq=False, rtol=0, atol=0.0101)
+    assert describe_bars(sample).warnings == ()

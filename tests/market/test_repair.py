@@ -14,7 +14,7 @@ T0 = pd.Timestamp("2024-01-01", tz="UTC")
 def bars_from_returns(returns, freq="1h"):
     close = 100.0 * np.exp(np.cumsum(returns))
     open_ = np.append(100.0, close[:-1])
-    index = pd.date_range(T0, periods=len(close), freq=freq, name="timestamp").as_unit("ns")
+    index = pd.date_range(T0, periods=len(close), freq=freq, name="timestamp")
     wick = 0.1 * np.median(np.abs(returns))
     columns = {
         "open": open_,
