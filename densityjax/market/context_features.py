@@ -8,7 +8,7 @@ bounded or slowly growing: logs of ratios to the base scale, shares, standardise
 | columns | what they tell |
 |---|---|
 | log_vol_h, h = 2, 5, 20, 60, 250 | `ln(sigma_h / sigma_10)`: the term structure of volatility |
-| log_range_vol_3, _15 | the same from (overnight move)^2 + Parkinson's range variance |
+| log_range_vol_3, _15 | the same from the mean size of overnight moves and ranges |
 | downside_5, _20 | share of `l^2` on falling bars: volatility rises more after falls |
 | tail_20 | `ln` of mean |l| over sigma, 0 for a Gaussian: recent jumps inflate sigma |
 | return_lag_j, j = 0, 1, 2 | `l_{t-j} / sigma_10`, within +-4 |
@@ -78,14 +78,15 @@ def init_context(seconds: np.ndarray) -> ContextState:
     return ContextState(dict.fromkeys(MEANS), np.zeros((2, 1)), float("nan"), calendar)
 
 
-def _range_variance(columns: BarArrays) -> np.ndarray:
-    """Returns (log gap at the open)^2 + Parkinson's ln(H/L)^2 / (4 ln 2), [T]; never negative.
+def _range_size(columns: BarArrays) -> np.ndarray:
+    """Returns the root of (log gap at the open)^2 + Parkinson's ln(H/L)^2 / (4 ln 2), [T].
 
-    Where only closes are known (flat bars) it is the squared return itself.
+    Where only closes are known (flat bars) it is the size of the return itself. Sizes and not
+    squares are averaged later: bad ticks are commoner in highs and lows than in closes.
     """
     gap = np.log(columns.open / lagged(columns.close, 1))
     width = np.log(columns.high / columns.low)
-    return gap * gap + width * width / (4.0 * np.log(2.0))
+    return np.sqrt(gap * gap + width * width / (4.0 * np.log(2.0)))
 
 
 def _means(
@@ -158,7 +159,7 @@ def context_features(
         "square": square,
         "downside": np.where(new < 0.0, square, np.where(is_known, 0.0, np.nan)),
         "size": np.abs(new),
-        "range": np.where(is_known, _range_variance(columns)[-size:], np.nan),
+        "range": np.where(is_known, _range_size(columns)[-size:], np.nan),
         "volume": np.where(columns.is_filled, np.nan, columns.volume)[-size:],
     }
     means, mean_states = _means(series, state.means)
@@ -170,7 +171,7 @@ def context_features(
     found = {"log_scale": np.log(scale)}
     found |= {f"log_vol_{h}": np.log(volatility[h] / scale) for h in (2, 5, 20, 60, 250)}
     for h in (3, 15):
-        found[f"log_range_vol_{h}"] = np.log(np.sqrt(np.maximum(means["range", h], floor)) / scale)
+        found[f"log_range_vol_{h}"] = np.log(np.maximum(means["range", h], np.sqrt(floor)) / scale)
     for h in (5, 20):
         share = (means["downside", h] + 0.5 * floor) / (means["square", h] + floor)
         found[f"downside_{h}"] = share

@@ -63,6 +63,8 @@ def ema(values: ArrayLike, span: float, *, bias_corrected: bool = True) -> np.nd
     """
     if bias_corrected:
         return ema_with_state(values, span)[0]
+    if not span >= 1:
+        raise ValueError(f"span must be at least 1, got {span}")
     array, alpha = as_float(values), 2.0 / (span + 1.0)
     return _smooth(array, alpha, array[:1]) if array.size else array
 
