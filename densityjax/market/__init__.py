@@ -4,7 +4,13 @@ from densityjax.market.anomalies import inject_anomalies
 from densityjax.market.bars import read_bars, write_bars
 from densityjax.market.datasets import load_dataset
 from densityjax.market.describe import BarsDescription, describe_bars, periods_per_year
-from densityjax.market.features import compute_features, compute_single, feature_stats
+from densityjax.market.features import (
+    check_full_rank,
+    compute_features,
+    compute_single,
+    feature_stats,
+    longest_window,
+)
 from densityjax.market.primitives import (
     bar_range,
     body,
@@ -21,6 +27,7 @@ from densityjax.market.primitives import (
 from densityjax.market.repair import RepairReport, repair_bars
 from densityjax.market.simulate import SimulatedMarket, simulate_market
 from densityjax.market.splits import Split, split
+from densityjax.market.streaming import StreamState, init_stream
 from densityjax.market.validation import BarsError, validate_bars
 
 __all__ = [
@@ -29,17 +36,21 @@ __all__ = [
     "RepairReport",
     "SimulatedMarket",
     "Split",
+    "StreamState",
     "bar_range",
     "body",
+    "check_full_rank",
     "compute_features",
     "compute_single",
     "describe_bars",
     "feature_stats",
+    "init_stream",
     "inject_anomalies",
     "is_bearish",
     "is_bullish",
     "load_dataset",
     "log_returns",
+    "longest_window",
     "lower_wick",
     "periods_per_year",
     "read_bars",
