@@ -12,6 +12,7 @@ MAX_LOG_SCALE = 4.0  # largest |log scale| a network can ask for: a factor of 55
 
 BISECTIONS = 30  # halvings of a bracket: 1e-9 of its width, below float32 rounding
 QUADRATURE_NODES = 32  # Gauss-Legendre nodes of a tail mean: 2e-7 relative up to tail index 2
+SCORE_NODES = 64  # Gauss-Legendre nodes on each side of a realised return: 1e-5 of the score
 NORMAL_RANGE = 9.0  # sd of the base covered by moments: 1e-19 of it lies outside
 TRAPEZOID_NODES = 257  # nodes over that range: exact to rounding for smooth maps
 

@@ -229,10 +229,10 @@ def _lambert_jvp(
 
 
 def _lambert_w(u: Array) -> Array:
-    """Returns W(u) for u >= 0: a start good to a few percent, and two Halley steps."""
+    """Returns W(u) for u >= 0: a start good to a few percent, and two or three Halley steps."""
     log_u = jnp.log1p(u)
     w = log_u * (1.0 - jnp.log1p(log_u) / (2.0 + log_u))
-    for _ in range(2):
+    for _ in range(2 if u.dtype == jnp.float32 else 3):
         f = w - u * jnp.exp(-w)
         w = w - f / ((1.0 + w) - (w + 2.0) * f / (2.0 * w + 2.0))
     return w
@@ -241,6 +241,6 @@ def _lambert_w(u: Array) -> Array:
 def _lambert_w_of_log(log_u: Array) -> Array:
     """Returns W(exp(log_u)) for large `log_u`, by Newton steps on w + log w = log u."""
     w = log_u - jnp.log(log_u)
-    for _ in range(3):
+    for _ in range(3 if log_u.dtype == jnp.float32 else 5):
         w = w * (1.0 + log_u - jnp.log(w)) / (1.0 + w)
     return w

@@ -1,0 +1,136 @@
+"""What the estimators share: the loss of a batch of rows, and fits of several members."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from densityjax import losses, training
+from densityjax._typing import Array, Key, Params
+from densityjax.models import Flow
+from densityjax.training import Batch
+
+
+@functools.lru_cache(maxsize=64)
+def likelihood_loss(flow: Flow) -> Callable:
+    """Returns the weighted mean negative log-likelihood of a batch; one object per flow.
+
+    Args:
+      flow: the density; `batch.data` is (x [B, D],) or (x [B, D], context [B, C]).
+
+    Returns:
+      A loss as `training.fit` takes it.
+    """
+
+    def loss(params: Params, key: Key, batch: Batch, loss_state: Any) -> tuple[Array, Any, tuple]:
+        def one(key: Key, *row: Array) -> Array:
+            dropout_key = key if flow.config.dropout else None
+            log_prob_fn = functools.partial(flow.log_prob, params, dropout_key=dropout_key)
+            return losses.negative_log_likelihood(log_prob_fn, *row)
+
+        keys = jax.random.split(key, batch.weight.shape[0])
+        each = jax.vmap(one)(keys, *batch.data)
+        return jnp.mean(batch.weight * each), loss_state, ()
+
+    return loss
+
+
+def folds(num_rows: int, num_members: int, purge: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gives each member a block of time to stop on, and all other rows to learn from.
+
+    Args:
+      num_rows: rows in order of time.
+      num_members: members M; the rows fall into M blocks, or five where M is smaller.
+      purge: rows dropped from the training rows on both sides of the member's block.
+
+    Returns:
+      Training weights and validation weights, [M, num_rows] each, zeros and ones.
+
+    Raises:
+      ValueError: if the rows are too few for the blocks and the purge.
+    """
+    num_blocks = max(num_members, 5)
+    edges = np.linspace(0, num_rows, num_blocks + 1).astype(int)
+    if edges[1] < 1 or num_rows - edges[1] - 2 * purge < edges[1]:
+        raise ValueError(
+            f"{num_rows} rows are too few: {num_blocks} blocks with a purge of {purge} rows need "
+            f"{2 * purge * num_blocks // (num_blocks - 2) + num_blocks + 1}"
+        )
+    row = np.arange(num_rows)
+    # Spread over time when there are fewer members than blocks; a single one stops on the last.
+    blocks = [num_blocks - 1 - m * num_blocks // num_members for m in range(num_members)]
+    validation = np.stack([(row >= edges[b]) & (row < edges[b + 1]) for b in blocks])
+    near = np.stack([(row >= edges[b] - purge) & (row < edges[b + 1] + purge) for b in blocks])
+    return (~near).astype(np.float32), validation.astype(np.float32)
+
+
+def default_batch_size(num_rows: int) -> int:
+    """Returns a power of two that makes about 64 steps an epoch, from 256 to 2,048 rows."""
+    return int(np.clip(2 ** round(np.log2(max(num_rows / 64, 1))), 256, 2048))
+
+
+def fit_members(
+    key: Key,
+    flow: Flow,
+    x: np.ndarray,
+    context: np.ndarray | None,
+    *,
+    num_members: int,
+    purge: int,
+    options: dict[str, Any],
+) -> training.FitResult:
+    """Fits M flows, each stopped on its own block of time.
+
+    Args:
+      key: typed key.
+      flow: the density.
+      x: [N, D] rows in order of time.
+      context: [N, C] what each row is conditioned on, or None.
+      num_members: members M.
+      purge: rows dropped around a member's block, the longest window plus the horizon.
+      options: num_epochs, batch_size (None for `default_batch_size`), patience, learning_rate,
+        weight_decay, and optionally callback and checkpoint_path.
+
+    Returns:
+      The `FitResult`, every field with a leading axis of M.
+    """
+    options = dict(options)
+    if options["batch_size"] is None:
+        options["batch_size"] = default_batch_size(x.shape[0])
+    init_key, fit_key = jax.random.split(key)
+    weights, validation_weights = folds(x.shape[0], num_members, purge)
+    x = jnp.asarray(x, jnp.float32)
+    data = (x,) if context is None else (x, jnp.asarray(context, jnp.float32))
+    init_keys = jax.random.split(init_key, num_members)
+    params = init_members(flow)(init_keys, jnp.asarray(weights), *data)
+    num_steps = options["num_epochs"] * -(-x.shape[0] // options["batch_size"])
+    optimizer = training.adamw(
+        num_steps=num_steps,
+        learning_rate=options.pop("learning_rate"),
+        weight_decay=options.pop("weight_decay"),
+    )
+    return training.fit_ensemble(
+        jax.random.split(fit_key, num_members),
+        likelihood_loss(flow),
+        params,
+        data,
+        validation=data,
+        weights=weights,
+        validation_weights=validation_weights,
+        optimizer=optimizer,
+        **options,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def init_members(flow: Flow) -> Callable:
+    """Returns the compiled (keys [M], weights [M, N], x, context) -> params of M members."""
+
+    def one(key: Key, weights: Array, x: Array, context: Array | None = None) -> Params:
+        return flow.init(key, x, context, weights)
+
+    num_data = 2 if flow.config.context_dim else 1
+    return jax.jit(jax.vmap(one, in_axes=(0, 0, *(None,) * num_data)))

@@ -1,0 +1,278 @@
+"""The density of a table of numbers, with p-values and alarms, as a scikit-learn estimator."""
+
+import functools
+import os
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_array
+
+from densityjax._typing import Array, Key, Params
+from densityjax.estimators import _fitting, _saving
+from densityjax.models import Flow, neural_spline_flow
+from densityjax.models.forecaster import map_rows
+from densityjax.regimes.anomalies import conformal_p_value
+from densityjax.training import FitProgress
+
+
+class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
+    """Learns the joint density of the columns of a table with a neural spline flow.
+
+    The last rows are held out in the order given: their log densities calibrate the p-values, so
+    that `p_value` below a is raised on a share a of rows like them, whatever the units.
+
+    Args:
+      num_members: flows in the ensemble, each stopped on another block of rows; >= 1.
+      num_layers: spline layers.
+      num_bins: bins of each spline.
+      width: hidden width of the conditioners.
+      num_hidden: residual blocks of the conditioners.
+      mixing: 'lu' or 'permutation'; see `FlowConfig`.
+      tail: 'lambert_w' or 'none'; see `FlowConfig`.
+      dropout: share of hidden units dropped while training.
+      num_epochs: most passes over the rows.
+      batch_size: rows per step; None for about 64 steps an epoch.
+      patience: epochs without a better loss on a member's block before it stops.
+      learning_rate: peak rate of AdamW.
+      weight_decay: decay of the networks' kernels.
+      calibration_fraction: share of the last rows kept for the p-values, in (0, 1), unless `fit`
+        is given calibration rows.
+      purge: rows dropped between blocks, for rows that share their past; 0 for unrelated rows.
+      false_alarm_rate: share of ordinary rows that `predict` may call outliers, in (0, 1).
+      random_state: seed of the starting points and of shuffling.
+
+    Attributes:
+      flow_: the fitted `Flow`.
+      params_: its parameters, each leaf with a leading axis of members.
+      calibration_score_: [K] sorted anomaly scores, -log density, of the calibration rows.
+      is_normalised_: True, the density integrates to one.
+      n_features_in_: number of columns.
+      history_: the `FitResult`, after `fit` alone.
+    """
+
+    is_normalised_ = True
+
+    def __init__(
+        self,
+        *,
+        num_members: int = 1,
+        num_layers: int = 4,
+        num_bins: int = 8,
+        width: int = 64,
+        num_hidden: int = 2,
+        mixing: str = "lu",
+        tail: str = "lambert_w",
+        dropout: float = 0.0,
+        num_epochs: int = 200,
+        batch_size: int | None = None,
+        patience: int = 20,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-5,
+        calibration_fraction: float = 0.2,
+        purge: int = 0,
+        false_alarm_rate: float = 0.05,
+        random_state: int = 0,
+    ) -> None:
+        self.num_members = num_members
+        self.num_layers = num_layers
+        self.num_bins = num_bins
+        self.width = width
+        self.num_hidden = num_hidden
+        self.mixing = mixing
+        self.tail = tail
+        self.dropout = dropout
+        self.num_epochs = num_epochs
+        self.batch_size = batch_size
+        self.patience = patience
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.calibration_fraction = calibration_fraction
+        self.purge = purge
+        self.false_alarm_rate = false_alarm_rate
+        self.random_state = random_state
+
+    def _flow(self, dim: int) -> Flow:
+        return neural_spline_flow(
+            dim,
+            num_layers=self.num_layers,
+            num_bins=self.num_bins,
+            width=self.width,
+            num_hidden=self.num_hidden,
+            mixing=self.mixing,
+            tail=self.tail,
+            dropout=self.dropout,
+        )
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: None = None,
+        *,
+        calibration: ArrayLike | None = None,
+        callback: Callable[[FitProgress], None] | None = None,
+    ) -> "FlowDensity":
+        """Fits the density to rows.
+
+        Args:
+          X: [N, D] rows, in order of time where they have one.
+          y: ignored; there for scikit-learn.
+          calibration: [K, D] rows for the p-values instead of the last of `X`.
+          callback: told a `training.FitProgress` now and then.
+
+        Returns:
+          The estimator itself.
+
+        Raises:
+          ValueError: for rows that are not finite, too few, or constant in a column, or a
+            parameter that is not accepted.
+        """
+        rows = check_array(X, dtype=np.float64, ensure_min_samples=2)
+        for name in ("calibration_fraction", "false_alarm_rate"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: accepted is 0 < {name} < 1")
+        if calibration is None:
+            first = round(len(rows) * (1.0 - self.calibration_fraction))
+            rows, held_out = rows[: max(first - self.purge, 0)], rows[first:]
+        else:
+            held_out = check_array(calibration, dtype=np.float64)
+        constant = np.flatnonzero(np.ptp(rows, axis=0) == 0) if len(rows) else []
+        if len(constant):
+            raise ValueError(f"X is constant in column {constant[0]}: it has no density")
+        self.n_features_in_ = rows.shape[1]
+        self.flow_ = self._flow(self.n_features_in_)
+        self.history_ = _fitting.fit_members(
+            jax.random.key(self.random_state),
+            self.flow_,
+            rows,
+            None,
+            num_members=self.num_members,
+            purge=self.purge,
+            options={
+                "num_epochs": self.num_epochs,
+                "batch_size": self.batch_size,
+                "patience": self.patience,
+                "learning_rate": self.learning_rate,
+                "weight_decay": self.weight_decay,
+                "callback": callback,
+            },
+        )
+        self.params_ = self.history_.params
+        self.calibration_score_ = np.sort(-self.score_samples(held_out))
+        return self
+
+    def _rows(self, X: ArrayLike) -> np.ndarray:
+        if not hasattr(self, "params_"):
+            raise NotFittedError("this FlowDensity is not fitted: call fit(X) first")
+        rows = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
+        if rows.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {rows.shape[1]} columns: accepted are the {self.n_features_in_} of the fit"
+            )
+        return rows.astype(np.float32)
+
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """Returns [N] log densities of the rows [N, D], in nats per unit volume of X.
+
+        A row with a NaN gets NaN.
+        """
+        return map_rows(_mixture_log_prob(self.flow_), self._rows(X), shared=(self.params_,))
+
+    def score(self, X: ArrayLike, y: None = None) -> float:
+        """Returns the mean log density of the rows [N, D], in nats."""
+        return float(np.mean(self.score_samples(X), dtype=np.float64))
+
+    def p_value(self, X: ArrayLike) -> np.ndarray:
+        """Returns [N] conformal p-values: how rare a density as low as the row's is."""
+        return self.p_value_of_log_prob(self.score_samples(X))
+
+    def p_value_of_log_prob(self, log_prob: ArrayLike) -> np.ndarray:
+        """As `p_value`, of rows whose log densities [N] are at hand."""
+        return np.asarray(conformal_p_value(-np.asarray(log_prob), self.calibration_score_))
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Returns [N] labels: -1 where the p-value is at most `false_alarm_rate`, else +1."""
+        return np.where(self.p_value(X) <= self.false_alarm_rate, -1, 1)
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Returns [N] log densities above the alarm's threshold, in nats: negative is strange."""
+        return self.score_samples(X) - self.threshold()
+
+    def threshold(self) -> float:
+        """Returns the log density at or below which `predict` raises the alarm."""
+        size = len(self.calibration_score_)
+        num_stranger = int(np.floor(self.false_alarm_rate * (size + 1)))
+        if num_stranger < 1:
+            return -np.inf  # too few calibration rows for so rare an alarm
+        return -float(self.calibration_score_[size - num_stranger])
+
+    def sample(self, n: int = 1, random_state: int | None = None) -> np.ndarray:
+        """Draws rows from the density.
+
+        Args:
+          n: number of rows, >= 1.
+          random_state: seed; None takes the estimator's.
+
+        Returns:
+          [n, D] rows in units of X.
+
+        Raises:
+          ValueError: if `n` is below 1.
+          NotFittedError: before `fit`.
+        """
+        if n < 1:
+            raise ValueError(f"n is {n}: accepted is an integer of at least 1")
+        if not hasattr(self, "params_"):
+            raise NotFittedError("this FlowDensity is not fitted: call fit(X) first")
+        seed = self.random_state if random_state is None else random_state
+        keys = jax.random.split(jax.random.key(seed), n)
+        return map_rows(_mixture_sample(self.flow_), keys, shared=(self.params_,))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the fitted density to the folder `path`; raises NotFittedError before `fit`."""
+        if not hasattr(self, "params_"):
+            raise NotFittedError("this FlowDensity is not fitted: call fit(X) first")
+        _saving.save(
+            path,
+            kind="FlowDensity",
+            constructor=self.get_params(),
+            flow=self.flow_,
+            params=self.params_,
+            fitted={"n_features_in": self.n_features_in_},
+            arrays={"calibration_score": self.calibration_score_},
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "FlowDensity":
+        """Reads a density that `save` wrote; raises ValueError if there is none."""
+        settings, flow, params, arrays = _saving.load(path, kind="FlowDensity")
+        loaded = cls(**settings["constructor"])
+        loaded.flow_, loaded.params_ = flow, params
+        loaded.n_features_in_ = settings["fitted"]["n_features_in"]
+        loaded.calibration_score_ = arrays["calibration_score"]
+        return loaded
+
+
+@functools.lru_cache(maxsize=64)
+def _mixture_log_prob(flow: Flow) -> Callable[[Params, Array], Array]:
+    def log_prob(params: Params, x: Array) -> Array:
+        each = jax.vmap(flow.log_prob, (0, None))(params, x)
+        return logsumexp(each) - jnp.log(each.shape[0])
+
+    return log_prob
+
+
+@functools.lru_cache(maxsize=64)
+def _mixture_sample(flow: Flow) -> Callable[[Params, Key], Array]:
+    def sample(params: Params, key: Key) -> Array:
+        member_key, sample_key = jax.random.split(key)
+        num_members = jax.tree.leaves(params)[0].shape[0]
+        member = jax.random.randint(member_key, (), 0, num_members)
+        return flow.sample(sample_key, jax.tree.map(lambda leaf: leaf[member], params))
+
+    return sample

@@ -1,0 +1,230 @@
+"""The forecaster of the next return: bars in, a density for every bar out."""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+from densityjax.estimators import _fitting, _saving
+from densityjax.market import compute_features, log_returns
+from densityjax.models import Flow, ReturnDistribution, neural_spline_flow
+from densityjax.models.forecaster import map_rows, return_marginals
+from densityjax.training import FitProgress
+
+SCALE_COLUMN = "log_scale"
+
+
+class ForecastRows(NamedTuple):
+    """What the forecaster reads off bars, one row per bar with enough history.
+
+    Attributes:
+      index: [N] timestamps.
+      names: [C] names of the context columns.
+      context: [N, C] what is known at the close, without unit.
+      log_scale: [N] log volatility that standardises the next return.
+      next_return: [N] log return to the next close; NaN in the last row.
+      window: longest window of the features, bars.
+    """
+
+    index: pd.DatetimeIndex
+    names: tuple[str, ...]
+    context: np.ndarray
+    log_scale: np.ndarray
+    next_return: np.ndarray
+    window: int
+
+
+def forecast_rows(bars: pd.DataFrame) -> ForecastRows:
+    """Computes the forecaster's inputs and its label.
+
+    Args:
+      bars: frame of bars; see `market.read_bars`.
+
+    Returns:
+      The `ForecastRows`; row t of everything but `next_return` uses bars up to t alone.
+
+    Raises:
+      ValueError: if there are too few bars for the features.
+    """
+    frame = compute_features(bars, "context")
+    following = log_returns(bars).shift(-1).reindex(frame.index)
+    context = frame.drop(columns=SCALE_COLUMN)
+    return ForecastRows(
+        index=pd.DatetimeIndex(frame.index),
+        names=tuple(context.columns),
+        context=context.to_numpy(np.float32),
+        log_scale=frame[SCALE_COLUMN].to_numpy(np.float32),
+        next_return=following.to_numpy(np.float64),
+        window=int(frame.attrs["window"]),
+    )
+
+
+class ReturnForecaster(BaseEstimator):
+    """Forecasts the density of the next log return from the past of the bars.
+
+    An ensemble of conditional one-dimensional spline flows over the return divided by its recent
+    volatility. Each member leaves out another block of time and stops when its loss there stops
+    falling; the forecast is their equal mixture.
+
+    Args:
+      num_members: flows in the ensemble, >= 1.
+      num_bins: bins of each spline.
+      width: hidden width of the networks.
+      num_hidden: residual blocks of the networks.
+      tail: 'lambert_w' or 'none'; see `FlowConfig`.
+      dropout: share of hidden units dropped while training.
+      num_epochs: most passes over the rows.
+      batch_size: rows per step; None for about 64 steps an epoch.
+      patience: epochs without a better loss on a member's block before it stops.
+      learning_rate: peak rate of AdamW.
+      weight_decay: decay of the networks' kernels.
+      random_state: seed of the starting points and of shuffling.
+
+    Attributes:
+      flow_: the fitted `Flow`.
+      params_: its parameters, each leaf with a leading axis of members.
+      names_: names of the context columns.
+      history_: the `FitResult`, after `fit` alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_members: int = 8,
+        num_bins: int = 8,
+        width: int = 32,
+        num_hidden: int = 1,
+        tail: str = "lambert_w",
+        dropout: float = 0.0,
+        num_epochs: int = 100,
+        batch_size: int | None = None,
+        patience: int = 20,
+        learning_rate: float = 3e-4,
+        weight_decay: float = 1e-2,
+        random_state: int = 0,
+    ) -> None:
+        self.num_members = num_members
+        self.num_bins = num_bins
+        self.width = width
+        self.num_hidden = num_hidden
+        self.tail = tail
+        self.dropout = dropout
+        self.num_epochs = num_epochs
+        self.batch_size = batch_size
+        self.patience = patience
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.random_state = random_state
+
+    def _flow(self, num_context: int) -> Flow:
+        return neural_spline_flow(
+            1,
+            context_dim=num_context,
+            num_layers=1,
+            num_bins=self.num_bins,
+            width=self.width,
+            num_hidden=self.num_hidden,
+            tail=self.tail,
+            dropout=self.dropout,
+        )
+
+    def fit(
+        self,
+        bars: pd.DataFrame,
+        y: None = None,
+        *,
+        callback: Callable[[FitProgress], None] | None = None,
+        checkpoint_path: str | os.PathLike | None = None,
+    ) -> "ReturnForecaster":
+        """Fits to all returns inside `bars`.
+
+        Args:
+          bars: frame of bars, oldest first; nothing outside them is seen.
+          y: ignored; there for scikit-learn.
+          callback: told a `training.FitProgress` now and then.
+          checkpoint_path: folder from which an interrupted fit goes on.
+
+        Returns:
+          The estimator itself.
+
+        Raises:
+          ValueError: if the bars are too few, or a parameter is not accepted.
+        """
+        rows = forecast_rows(bars)
+        is_known = np.isfinite(rows.next_return)
+        standard = rows.next_return[is_known] / np.exp(rows.log_scale[is_known])
+        self.flow_ = self._flow(len(rows.names))
+        result = _fitting.fit_members(
+            jax.random.key(self.random_state),
+            self.flow_,
+            standard[:, None],
+            rows.context[is_known],
+            num_members=self.num_members,
+            purge=rows.window + 1,
+            options={
+                "num_epochs": self.num_epochs,
+                "batch_size": self.batch_size,
+                "patience": self.patience,
+                "learning_rate": self.learning_rate,
+                "weight_decay": self.weight_decay,
+                "callback": callback,
+                "checkpoint_path": checkpoint_path,
+            },
+        )
+        self.params_, self.names_, self.history_ = result.params, rows.names, result
+        return self
+
+    def predict(self, bars: pd.DataFrame) -> ReturnDistribution:
+        """Forecasts the return after each bar that has enough history.
+
+        Args:
+          bars: frame of bars with the columns of the fit; row t of the answer uses bars up to t.
+
+        Returns:
+          The `ReturnDistribution`; its `index` are the bars at whose close forecasts are made.
+
+        Raises:
+          NotFittedError: before `fit`.
+          ValueError: if the bars are too few or lack what the fit had (volume, time of day).
+        """
+        if not hasattr(self, "params_"):
+            raise NotFittedError("this ReturnForecaster is not fitted: call fit(bars) first")
+        rows = forecast_rows(bars)
+        if rows.names != self.names_:
+            differ = sorted(set(rows.names) ^ set(self.names_))
+            raise ValueError(
+                f"bars give other context columns than the bars of the fit: {differ} are on one "
+                "side alone; accepted are bars with or without volume, intraday or daily, as then"
+            )
+        members = map_rows(
+            return_marginals(self.flow_), rows.context, rows.log_scale, shared=(self.params_,)
+        )
+        return ReturnDistribution(rows.index, members)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the fitted forecaster to the folder `path`; raises NotFittedError before `fit`."""
+        if not hasattr(self, "params_"):
+            raise NotFittedError("this ReturnForecaster is not fitted: call fit(bars) first")
+        _saving.save(
+            path,
+            kind="ReturnForecaster",
+            constructor=self.get_params(),
+            flow=self.flow_,
+            params=self.params_,
+            fitted={"names": list(self.names_)},
+            arrays={},
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "ReturnForecaster":
+        """Reads a forecaster that `save` wrote; raises ValueError if there is none."""
+        settings, flow, params, _ = _saving.load(path, kind="ReturnForecaster")
+        loaded = cls(**settings["constructor"])
+        loaded.flow_, loaded.params_ = flow, params
+        loaded.names_ = tuple(settings["fitted"]["names"])
+        return loaded

@@ -1,0 +1,205 @@
+"""From bars to decisions with fitted models: one object for experiment, live use and refits.
+
+    bars -> state features -> density -> p-value  \
+                                                   -> signals -> rule -> target weights
+    bars -> context -> forecast -> mean, sd, ES   /
+
+Every row of a `reading` uses bars up to that row alone; nothing here shifts time.
+"""
+
+import json
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from densityjax import backtest
+from densityjax.backtest import rules
+from densityjax.estimators import FlowDensity, ReturnForecaster
+from densityjax.market import compute_features, log_returns
+from densityjax.market.features import longest_window
+from densityjax.models import ReturnDistribution
+from densityjax.strategies import flow as flow_strategy
+
+TAIL_CONFIDENCE = 0.95  # of the expected shortfall that sizes positions
+SETTINGS = "pipeline.json"
+
+
+class Pipeline(NamedTuple):
+    """Fitted models with the features they read.
+
+    Attributes:
+      state_features: name of the feature set of the density.
+      density: density of the market's state.
+      forecaster: forecaster of the next return.
+    """
+
+    state_features: str
+    density: FlowDensity
+    forecaster: ReturnForecaster
+
+
+class Reading(NamedTuple):
+    """What a pipeline says of bars, N rows with enough history for both models.
+
+    Attributes:
+      frame: close, return_next (log, NaN in the last row), state_log_prob (nats in units of the
+        features), p_value, expected_return, return_std (log returns), expected_z, and
+        expected_shortfall: the larger of both sides' mean loss in the worst 5 % of cases.
+      forecast: the forecast densities of the same rows.
+    """
+
+    frame: pd.DataFrame
+    forecast: ReturnDistribution
+
+
+def window(state_features: str = "flow") -> int:
+    """Returns the bars before t that row t of a reading looks back on, without EWMA tails."""
+    return max(longest_window(state_features), longest_window("context"))
+
+
+def read(pipeline: Pipeline, bars: pd.DataFrame) -> Reading:
+    """Runs fitted models over bars.
+
+    Args:
+      pipeline: the fitted models.
+      bars: frame of bars, as far back as the models should remember.
+
+    Returns:
+      The `Reading` of all bars with enough history.
+
+    Raises:
+      ValueError: if there are too few bars, or a model answered with a value that is not finite.
+    """
+    state = compute_features(bars, pipeline.state_features)
+    forecast = pipeline.forecaster.predict(bars)
+    both = state.index.intersection(pd.DatetimeIndex(forecast.index))
+    state = state.loc[both]
+    forecast = forecast[pd.DatetimeIndex(forecast.index).get_indexer(both)]
+    log_prob = pipeline.density.score_samples(state.to_numpy())
+    mean, std = forecast.moments()
+    frame = pd.DataFrame(
+        {
+            "close": bars["close"].reindex(both),
+            "return_next": log_returns(bars).shift(-1).reindex(both),
+            "state_log_prob": log_prob,
+            "p_value": pipeline.density.p_value_of_log_prob(log_prob),
+            "expected_return": mean,
+            "return_std": std,
+            "expected_z": mean / std,
+            "expected_shortfall": _two_sided_shortfall(forecast, mean),
+        },
+        index=both,
+    )
+    finite = np.isfinite(frame.drop(columns="return_next").to_numpy())
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        name = frame.drop(columns="return_next").columns[column]
+        raise ValueError(f"the models answered {name} = {frame[name].iloc[row]} at {both[row]}")
+    return Reading(frame, forecast)
+
+
+def _two_sided_shortfall(forecast: ReturnDistribution, mean: np.ndarray) -> np.ndarray:
+    """Mean loss in the worst cases of a long and of a short position, the larger of the two."""
+    tail = 1.0 - TAIL_CONFIDENCE
+    long_side = forecast.expected_shortfall(TAIL_CONFIDENCE)
+    # E[X; X > q] = E[X] - E[X; X <= q], where q leaves the tail above it.
+    below = -forecast.expected_shortfall(tail) * TAIL_CONFIDENCE
+    return np.maximum(long_side, (mean - below) / tail)
+
+
+def signals(frame: pd.DataFrame) -> rules.Signals:
+    """Returns the columns of a reading that trading rules read, float32."""
+    return rules.Signals(
+        expected_z=frame["expected_z"].to_numpy(np.float32),
+        density_p_value=frame["p_value"].to_numpy(np.float32),
+        expected_shortfall=frame["expected_shortfall"].to_numpy(np.float32),
+        return_std=frame["return_std"].to_numpy(np.float32),
+    )
+
+
+def decide(frame: pd.DataFrame, params: rules.ThresholdParams) -> pd.DataFrame:
+    """Turns a reading into signals and target weights.
+
+    Args:
+      frame: the frame of a `Reading`.
+      params: of the threshold rule; the rule starts flat at the first row.
+
+    Returns:
+      Frame with the rows of `frame`: signal (1, 0, -1), confidence, in_distribution, position
+      (target weight decided at the close, in equity) and reason in words.
+    """
+    rule = flow_strategy.FlowRule(
+        entry_z=float(params.entry_z),
+        risk_budget=float(params.risk_budget),
+        min_p_value=float(params.min_p_value),
+        max_position=float(params.max_weight),
+    )
+    record = flow_strategy.flow_signals(
+        rule,
+        log_prob=frame["state_log_prob"].to_numpy(np.float32),
+        p_value=frame["p_value"].to_numpy(np.float32),
+        expected_return=frame["expected_return"].to_numpy(np.float32),
+        return_std=frame["return_std"].to_numpy(np.float32),
+        expected_shortfall=frame["expected_shortfall"].to_numpy(np.float32),
+    )
+    position = np.asarray(rules.apply_rule(rules.threshold_rule, params, signals(frame)))
+    reason = np.array([flow_strategy.Reason(code).name.lower() for code in record.reason])
+    reason = np.char.replace(reason, "_", " ").astype(object)
+    reason[(position != 0) & (record.signal == 0)] = "held"
+    reason[(position == 0) & (record.signal < 0)] = "short not allowed"
+    return pd.DataFrame(
+        {
+            "signal": record.signal.astype(int),
+            "confidence": record.confidence,
+            "in_distribution": record.in_distribution,
+            "position": position,
+            "reason": reason,
+        },
+        index=frame.index,
+    )
+
+
+def prices(bars: pd.DataFrame, index: pd.Index) -> backtest.Prices:
+    """Returns the prices of some bars as the engine takes them."""
+    chosen = bars.loc[index]
+    return backtest.Prices(
+        *(chosen[name].to_numpy(np.float64) for name in ("open", "high", "low", "close"))
+    )
+
+
+def save(pipeline: Pipeline, path: str | os.PathLike) -> None:
+    """Writes a pipeline to a folder; `load` gives one with identical answers.
+
+    Args:
+      pipeline: fitted models.
+      path: the folder, made if absent.
+    """
+    path = pathlib.Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    pipeline.density.save(path / "density")
+    pipeline.forecaster.save(path / "forecaster")
+    (path / SETTINGS).write_text(json.dumps({"state_features": pipeline.state_features}))
+
+
+def load(path: str | os.PathLike) -> Pipeline:
+    """Reads a pipeline that `save` wrote.
+
+    Args:
+      path: the folder.
+
+    Returns:
+      The `Pipeline`.
+
+    Raises:
+      ValueError: if the folder holds none.
+    """
+    path = pathlib.Path(path)
+    if not (path / SETTINGS).is_file():
+        raise ValueError(f"path is {str(path)!r}: accepted is a folder that pipeline.save wrote")
+    settings = json.loads((path / SETTINGS).read_text())
+    density = FlowDensity.load(path / "density")
+    forecaster = ReturnForecaster.load(path / "forecaster")
+    return Pipeline(settings["state_features"], density, forecaster)
