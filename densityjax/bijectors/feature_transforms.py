@@ -30,12 +30,24 @@ class FeatureTransform(NamedTuple):
     code: Array
 
 
+class Ends(NamedTuple):
+    """Least and largest value of each feature that are mapped as they are.
+
+    Attributes:
+      lower: [D] in units of the data; minus infinity for the identity.
+      upper: [D] in units of the data; infinity for the identity and the log.
+    """
+
+    lower: NumpyArray
+    upper: NumpyArray
+
+
 class SqueezeReport(NamedTuple):
     """How many values `squeeze` moved.
 
     Attributes:
-      num_at_lower: [D] number of rows at the lower end, 0.
-      num_at_upper: [D] number of rows at the upper end, 1; 0 for features without one.
+      num_at_lower: [D] number of rows moved up from the lower end, 0.
+      num_at_upper: [D] number of rows moved down from the upper end, 1.
     """
 
     num_at_lower: NumpyArray
@@ -94,41 +106,68 @@ def inverse(transform: FeatureTransform, y: Array) -> tuple[Array, Array]:
     return x, jnp.sum(log_slope)
 
 
-def squeeze(
+def fit_ends(
     transform: FeatureTransform, x: NumpyArray, *, margin: float = numerics.ATOM_MARGIN
-) -> tuple[NumpyArray, SqueezeReport]:
-    """Moves atoms at the ends inside, and counts them; on the host.
+) -> Ends:
+    """Sets, from training rows, how far inside an atom at an end is moved; on the host.
 
-    Values at 0 of a log feature go to `margin` times the feature's median positive value; values
-    of a logit feature go from [0, 1] to [margin, 1 - margin] by clipping.
+    Log features: the smallest positive value, or `margin` times the median positive value where
+    that is less. Logit features: `margin` and 1 - `margin`.
 
     Args:
       transform: the map of each of D features.
-      x: [N, D] rows, in units of the data.
+      x: [N, D] training rows, in units of the data.
       margin: distance from the end, as a fraction of the range (logit) or of the median (log).
 
     Returns:
-      squeezed: [N, D] rows with finite images.
-      report: the `SqueezeReport`.
+      The `Ends`.
 
     Raises:
       ValueError: if a value lies outside its feature's closed range, or `margin` is not in
         (0, 0.5), naming the column.
     """
-    x = np.array(x, np.float64)
-    if x.ndim != 2 or x.shape[1] != transform.code.shape[0]:
-        raise ValueError(f"x must be [N, {transform.code.shape[0]}], got shape {x.shape}")
+    x = _checked(transform, x)
     if not 0.0 < margin < 0.5:
         raise ValueError(f"margin must be in (0, 0.5), got {margin}")
-    num_at_lower, num_at_upper = np.zeros((2, x.shape[1]), np.int64)
-    for column, code in enumerate(np.asarray(transform.code)):
-        if code == _CODES["identity"]:
-            continue
-        lower, upper = _ends(x[:, column], code, margin, column)
-        num_at_lower[column] = np.sum(x[:, column] == 0.0)
-        num_at_upper[column] = np.sum(x[:, column] == 1.0) if np.isfinite(upper) else 0
-        x[:, column] = np.clip(x[:, column], lower, upper)
-    return x, SqueezeReport(num_at_lower, num_at_upper)
+    ends = [
+        (-np.inf, np.inf)
+        if code == _CODES["identity"]
+        else _ends(x[:, column], code, margin, column)
+        for column, code in enumerate(np.asarray(transform.code))
+    ]
+    lower, upper = np.array(ends).T
+    return Ends(lower, upper)
+
+
+def squeeze(
+    transform: FeatureTransform, ends: Ends, x: NumpyArray
+) -> tuple[NumpyArray, SqueezeReport]:
+    """Moves values between an end of their range and the `Ends` inside, and counts them.
+
+    Each row is moved by itself; a value outside the closed range stays, and `forward` gives it NaN.
+
+    Args:
+      transform: the map of each of D features.
+      ends: of `fit_ends`.
+      x: [N, D] rows, in units of the data.
+
+    Returns:
+      squeezed: [N, D] rows.
+      report: the `SqueezeReport`.
+    """
+    x = _checked(transform, x)
+    code = np.asarray(transform.code)
+    is_low = (code > 0) & (x >= 0.0) & (x < ends.lower)
+    is_high = (code == _CODES["logit"]) & (x <= 1.0) & (x > ends.upper)
+    squeezed = np.where(is_low, ends.lower, np.where(is_high, ends.upper, x))
+    return squeezed, SqueezeReport(is_low.sum(axis=0), is_high.sum(axis=0))
+
+
+def _checked(transform: FeatureTransform, x: NumpyArray) -> NumpyArray:
+    x = np.asarray(x, np.float64)
+    if x.ndim != 2 or x.shape[1] != transform.code.shape[0]:
+        raise ValueError(f"x must be [N, {transform.code.shape[0]}], got shape {x.shape}")
+    return x
 
 
 def _ends(values: NumpyArray, code: int, margin: float, column: int) -> tuple[float, float]:

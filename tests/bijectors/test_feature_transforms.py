@@ -41,7 +41,7 @@ def test_density_in_raw_units_integrates_to_one(x64, kind, grid):
 
 def test_atoms_are_squeezed_and_counted():
     x = np.array([[-1.0, 0.0, 0.0], [0.0, 4.0, 1.0], [1.0, 1e-9, 1.0], [2.0, 2.0, 0.4]])
-    squeezed, report = ft.squeeze(TRANSFORM, x, margin=1e-3)
+    squeezed, report = ft.squeeze(TRANSFORM, ft.fit_ends(TRANSFORM, x, margin=1e-3), x)
     np.testing.assert_array_equal(report.num_at_lower, [0, 1, 1])
     np.testing.assert_array_equal(report.num_at_upper, [0, 0, 2])
     np.testing.assert_array_equal(squeezed[:, 0], x[:, 0])
@@ -54,7 +54,8 @@ def test_atoms_are_squeezed_and_counted():
 
 
 def test_default_margin_survives_single_precision():
-    squeezed, _ = ft.squeeze(TRANSFORM, np.array([[0.0, 1.0, 1.0]]))
+    x = np.array([[0.0, 1.0, 1.0]])
+    squeezed, _ = ft.squeeze(TRANSFORM, ft.fit_ends(TRANSFORM, x), x)
     y, log_det = forward(TRANSFORM, jnp.asarray(squeezed[0], jnp.float32))
     assert np.isfinite(y).all()
     assert np.isfinite(log_det)
@@ -72,10 +73,19 @@ def test_bad_arguments_raise():
     with pytest.raises(ValueError, match=r"kinds\[1\].*'cube'"):
         ft.feature_transform(["log", "cube"])
     with pytest.raises(ValueError, match="column 2"):
-        ft.squeeze(TRANSFORM, np.array([[0.0, 1.0, 1.5]]))
+        ft.fit_ends(TRANSFORM, np.array([[0.0, 1.0, 1.5]]))
     with pytest.raises(ValueError, match="column 1"):
-        ft.squeeze(TRANSFORM, np.array([[0.0, -1.0, 0.5]]))
+        ft.fit_ends(TRANSFORM, np.array([[0.0, -1.0, 0.5]]))
     with pytest.raises(ValueError, match="margin"):
-        ft.squeeze(TRANSFORM, np.ones((1, 3)), margin=0.5)
+        ft.fit_ends(TRANSFORM, np.ones((1, 3)), margin=0.5)
     with pytest.raises(ValueError, match="shape"):
-        ft.squeeze(TRANSFORM, np.ones((1, 2)))
+        ft.fit_ends(TRANSFORM, np.ones((1, 2)))
+
+
+def test_ends_are_those_of_the_fit_whatever_is_squeezed_with_a_row():
+    ends = ft.fit_ends(TRANSFORM, np.array([[0.0, 0.0, 0.5], [1.0, 4.0, 0.9], [2.0, 2.0, 0.1]]))
+    rows = np.array([[0.0, 0.0, 1.0], [5.0, -3.0, 1.2]])
+    together, _ = ft.squeeze(TRANSFORM, ends, rows)
+    alone, _ = ft.squeeze(TRANSFORM, ends, rows[:1])
+    np.testing.assert_array_equal(together[:1], alone)
+    np.testing.assert_array_equal(together[1], rows[1])  # outside the range: `forward` says NaN
