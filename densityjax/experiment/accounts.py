@@ -1,0 +1,185 @@
+"""The rule and its accounts: chosen on the validation rows, traded once on the test rows."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from densityjax import backtest, pipeline
+from densityjax.backtest import inference, metrics, rules
+from densityjax.experiment.frames import part, values
+from densityjax.market import periods_per_year
+
+TRADING_SHARES = (0.9, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)  # of validation bars that trade
+EXIT_SHARES = (1.0, 0.7, 0.5)  # of validation bars above the exit threshold; 1 never leaves early
+GATES = (0.0, 0.01, 0.05, 0.1)  # smallest p-value of a state that is traded
+BUDGET_QUANTILES = (0.1, 0.5, 0.9)  # of validation shortfalls: what the risk budget is set to
+NEVER_MOVED = "the account never moved"
+
+Metrics = dict[str, dict[str, Any]]
+
+
+def rule_grid(validation: pd.DataFrame) -> rules.ThresholdParams:
+    """Lays out the rules to try, every threshold a quantile of the validation rows.
+
+    Args:
+      validation: rows of a reading's frame.
+
+    Returns:
+      Parameters of K rules, each field [K].
+    """
+    strength = np.abs(values(validation, "expected_z"))
+    axes = {
+        "entry_z": np.quantile(strength, [1.0 - share for share in TRADING_SHARES]),
+        "exit_z": np.quantile(strength, [1.0 - share for share in EXIT_SHARES]),
+        "min_p_value": np.array(GATES),
+        "risk_budget": np.quantile(values(validation, "expected_shortfall"), BUDGET_QUANTILES),
+        "allow_short": np.array([0.0, 1.0]),
+    }
+    every = backtest.product_grid(rules.ThresholdParams, **axes)
+    sensible = np.asarray(every.exit_z) <= np.asarray(every.entry_z)
+    chosen = (np.broadcast_to(np.asarray(axis), sensible.size)[sensible] for axis in every)
+    return rules.ThresholdParams(*map(jnp.asarray, chosen))
+
+
+def choose_rule(
+    bars: pd.DataFrame, frame: pd.DataFrame, costs: backtest.Costs
+) -> tuple[pd.DataFrame, rules.ThresholdParams, dict[str, Any]]:
+    """Runs the grid on the validation rows and takes the rule with the best Sharpe ratio.
+
+    Args:
+      bars: all bars.
+      frame: of a reading, with the column `split`.
+      costs: costs of trading.
+
+    Returns:
+      The grid as a frame, the parameters of the best rule, and the section `grid`.
+    """
+    validation = part(frame, "validation")
+    result = backtest.run_grid(
+        rules.threshold_rule,
+        rule_grid(validation),
+        pipeline.signals(validation),
+        pipeline.prices(bars, validation.index),
+        periods_per_year=periods_per_year(validation.index),
+        costs=costs,
+    )
+    best = result.best("sharpe_ratio")
+    params = rules.ThresholdParams(*(float(value) for value in best.params))
+    table = result.to_frame()
+    sharpes = values(table, "sharpe_ratio")
+    spread = float(np.nanstd(sharpes, ddof=1))
+    found = {
+        "num_trials": len(table),
+        "trial_sharpe_std": spread,
+        "expected_max_sharpe": inference.expected_max_sharpe(len(table), spread),
+        "validation_sharpe_ratio": float(best.metrics.sharpe_ratio),
+        **{f"best_{name}": value for name, value in params._asdict().items()},
+    }
+    return table, params, found
+
+
+def trade(
+    bars: pd.DataFrame,
+    frame: pd.DataFrame,
+    rule: rules.ThresholdParams,
+    *,
+    costs: backtest.Costs,
+    alarm_rate: float,
+) -> tuple[pd.DataFrame, Metrics]:
+    """Trades the chosen rule and the benchmarks over the test rows, once.
+
+    Args:
+      bars: all bars.
+      frame: of a reading, with the column `split`.
+      rule: parameters of the threshold rule.
+      costs: costs of trading, the same for all.
+      alarm_rate: p-value at or below which a state is marked.
+
+    Returns:
+      The record of the test bars, and the sections of the strategy and the benchmarks.
+    """
+    test = part(frame, "test")
+    decisions = pipeline.decide(test, rule)
+    prices, per_year = pipeline.prices(bars, test.index), periods_per_year(test.index)
+    target = float(np.nanstd(values(part(frame, "train"), "return_next"), ddof=1))
+    weights = {
+        "strategy": decisions["position"].to_numpy(),
+        "buy_and_hold": np.ones(len(test), np.float32),
+        "volatility_target": rules.apply_rule(
+            rules.volatility_target, rules.VolatilityParams(target), pipeline.signals(test)
+        ),
+    }
+    results = {name: backtest.run(held, prices, costs=costs) for name, held in weights.items()}
+    sections = {name: account_metrics(result, per_year) for name, result in results.items()}
+    low, high = inference.sharpe_interval(
+        np.asarray(results["strategy"].returns), periods_per_year=per_year
+    )
+    passed = values(decisions, "in_distribution")
+    sections["strategy"] |= {
+        "sharpe_ratio_low": (low, NEVER_MOVED),
+        "sharpe_ratio_high": (high, NEVER_MOVED),
+        "in_distribution_ratio": metrics.in_distribution_ratio(passed),
+        "average_log_prob": metrics.average_log_prob(values(test, "state_log_prob")),
+        "average_confidence": metrics.average_confidence(values(decisions, "confidence")),
+    }
+    return _record(test, decisions, results, alarm_rate), sections
+
+
+def _record(
+    test: pd.DataFrame,
+    decisions: pd.DataFrame,
+    results: dict[str, backtest.BacktestResult],
+    alarm_rate: float,
+) -> pd.DataFrame:
+    """Puts state, decision and accounts of every test bar side by side; money starts at 1."""
+    equity = {name: np.asarray(result.equity, np.float64) for name, result in results.items()}
+    returns = np.asarray(results["strategy"].returns, np.float64)
+    return pd.DataFrame(
+        {
+            "price": test["close"],
+            "state_log_prob": test["state_log_prob"],
+            "p_value": test["p_value"],
+            "is_anomaly": test["p_value"] <= alarm_rate,
+            "expected_return": test["expected_return"],
+            "return_std": test["return_std"],
+            **{name: decisions[name] for name in decisions},
+            "pnl": np.diff(equity["strategy"], prepend=1.0),
+            "cumulative_pnl": equity["strategy"] - 1.0,
+            "equity": equity["strategy"],
+            "drawdown": metrics.drawdowns(returns)[1:],  # the first is the start
+            "equity_buy_and_hold": equity["buy_and_hold"],
+            "equity_volatility_target": equity["volatility_target"],
+        },
+        index=test.index,
+    )
+
+
+def account_metrics(result: backtest.BacktestResult, per_year: float) -> dict[str, Any]:
+    """Returns the figures of one account; (number, reason) where one may not be defined.
+
+    Args:
+      result: of the engine.
+      per_year: bars in a year.
+
+    Returns:
+      Name -> number, or (number, reason for its absence).
+    """
+    returns, held = np.asarray(result.returns, np.float64), np.asarray(result.held)
+    sharpe = metrics.sharpe_ratio(returns, periods_per_year=per_year)
+    sortino = metrics.sortino_ratio(returns, periods_per_year=per_year)
+    calmar = metrics.calmar_ratio(returns, periods_per_year=per_year)
+    return {
+        "total_return": metrics.total_return(returns),
+        "annual_return": metrics.annual_return(returns, periods_per_year=per_year),
+        "annual_volatility": metrics.annual_volatility(returns, periods_per_year=per_year),
+        "sharpe_ratio": (sharpe, NEVER_MOVED),
+        "sortino_ratio": (sortino, "no bar lost money"),
+        "max_drawdown": metrics.max_drawdown(returns),
+        "calmar_ratio": (calmar, "there was no drawdown"),
+        "hit_rate": (metrics.hit_rate(returns, held), "no position was held"),
+        "turnover": float(np.mean(np.asarray(result.turnover, np.float64))),
+        "exposure": metrics.exposure(held),
+        "total_cost": float(np.sum(np.asarray(result.cost, np.float64))),
+    }
