@@ -9,6 +9,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 import types
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -121,6 +122,8 @@ def _listen() -> tuple[list[int], Callable[[], None]]:
         received.append(statuses[signal.Signals(number)])
         raise Stop(received[0])
 
+    if threading.current_thread() is not threading.main_thread():
+        return received, lambda: None  # signals are the main thread's
     before = {number: signal.signal(number, stop) for number in statuses}
 
     def restore() -> None:

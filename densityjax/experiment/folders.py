@@ -42,7 +42,8 @@ def new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
             folder.parent.mkdir(parents=True, exist_ok=True)
             staging = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         except OSError as error:
-            reason = error.strerror or error
+            is_file = folder.parent.exists() and not folder.parent.is_dir()
+            reason = "its parent is a file" if is_file else error.strerror or error
             raise ValueError(f"out is {str(folder)!r}, which cannot be made: {reason}") from error
         yield staging
         staging.chmod(0o755)  # mkdtemp's folders are for their owner alone

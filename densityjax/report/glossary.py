@@ -134,13 +134,16 @@ def split_of(section: str, name: str) -> str | None:
     return SECTION_SPLIT.get(section)
 
 
-def rows_text(section: str, name: str, config: Mapping[str, Any]) -> str:
+def rows_text(
+    section: str, name: str, config: Mapping[str, Any], num_scored: int | None = None
+) -> str:
     """Says over which rows a metric was computed: split, dates and number of rows.
 
     Args:
       section: section of `metrics.json`.
       name: name within the section.
       config: the run's `config.json`, for `split` and the bars' interval.
+      num_scored: rows of the section `forecast`, where fewer than the split has, or None.
 
     Returns:
       Text such as "test: 2019-01-02 to 2021-03-31, 567 rows".
@@ -148,7 +151,11 @@ def rows_text(section: str, name: str, config: Mapping[str, Any]) -> str:
     split = split_of(section, name)
     if split is None:
         return "set in advance" if name == "alarm_rate_nominal" else "not stated"
-    return f"{split}: {split_text(split, config)}"
+    text = f"{split}: {split_text(split, config)}"
+    rows = ((config.get("split") or {}).get(split) or {}).get("rows")
+    if section == "forecast" and num_scored is not None and rows is not None and num_scored < rows:
+        text += f", {format_value(num_scored, 'count')} of them with a known next return"
+    return text
 
 
 def split_text(split: str, config: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ SIGNIFICANCE = 0.05  # of each calibration test, and of all together after Bonfe
 FEW_VIOLATIONS = 10  # expected violations below which a test of their rate says little
 SHORT_YEARS = 3.0  # test spans below this carry a standard error of 0.58 or more in a Sharpe ratio
 DAYS_PER_YEAR = 365.25
+ALARM_SPLITS = ("validation", "test")  # rows that set the alarm's threshold, rows it is counted on
 CALIBRATION_TESTS = (
     ("pit_ks_p_value", "Kolmogorov-Smirnov"),
     ("berkowitz_p_value", "Berkowitz"),
@@ -57,9 +58,16 @@ def opening(record: Record) -> str:
     years = f", {days / DAYS_PER_YEAR:.1f} years" if isinstance(days, int | float) else ""
     start, end = (format_time(data.get(side), interval) for side in ("start", "end"))
     text = (
-        f"Learned from {format_value(data.get('num_bars'), 'count')} bars of {title(record)}, one "
-        f"per {format_seconds(interval).removeprefix('1 ')}, {start} to {end}{years}."
+        f"{format_value(data.get('num_bars'), 'count')} bars of {title(record)}, one per "
+        f"{format_seconds(interval).removeprefix('1 ')}, {start} to {end}{years}."
     )
+    train = record.config.get("split", {}).get("train")
+    if isinstance(train, Mapping):
+        until = format_time(train.get("end"), interval)
+        text += (
+            f" The models learned from the first {format_value(train.get('rows'), 'count')} rows, "
+            f"until {until}."
+        )
     test = record.config.get("split", {}).get("test")
     if isinstance(test, Mapping):
         since, until = (format_time(test.get(side), interval) for side in ("start", "end"))
@@ -99,7 +107,8 @@ def against_garch(record: Record) -> Verdict | None:
         sentences.append("The difference is larger than chance explains.")
     if statistic is not None:
         sentences.append(
-            f"Diebold-Mariano t = {format_value(statistic, 'ratio')}; beyond ±1.96 counts."
+            f"Diebold-Mariano t = {format_value(statistic, 'ratio')}; beyond ±1.96 counts. Both "
+            "were fitted once, on the training rows."
         )
     gap = _number(forecast, "gap_to_truth")
     if gap is not None:
@@ -187,18 +196,24 @@ def surprise(record: Record) -> Verdict | None:
     nominal, rate = _number(density, "alarm_rate_nominal"), _number(density, "alarm_rate_test")
     if nominal is None or rate is None:
         return None
-    count = num_scored(record) or 0
-    error = math.sqrt(nominal * (1 - nominal) / count) if count else math.inf
-    text = (
+    counts = [record.config.get("split", {}).get(name, {}).get("rows") for name in ALARM_SPLITS]
+    # Both the rows that set the alarm's threshold and those that it is counted on are a sample.
+    share = sum(1 / count if isinstance(count, int) and count else math.inf for count in counts)
+    error = math.sqrt(nominal * (1 - nominal) * share)
+    texts = (
         f"{format_value(rate, 'fraction')} of test bars raised an alarm, where "
-        f"{format_value(nominal, 'fraction')} was the stated rate."
+        f"{format_value(nominal, 'fraction')} was the rate set on the validation rows.",
+        "Such a rate is kept on rows like those alone, and markets drift: volatility and volume "
+        "seldom stay what they were. Alarms also come in clusters, for neighbouring bars share "
+        "most of their past.",
     )
+    question = "Was the test period familiar?"
     if abs(rate - nominal) <= 3 * error:
-        return Verdict("Was the test period familiar?", "good", "Yes", (text,))
+        return Verdict(question, "good", "Yes", texts)
     if rate < nominal:
-        return Verdict("Was the test period familiar?", "open", "Calmer than before", (text,))
-    note = "The market left what the model had learned: trust the forecasts less there."
-    return Verdict("Was the test period familiar?", "bad", "Stranger than before", (text, note))
+        return Verdict(question, "open", "Calmer than before", texts)
+    note = "The market left what the validation rows had shown: trust the forecasts less there."
+    return Verdict(question, "bad", "Stranger than before", (*texts, note))
 
 
 def num_scored(record: Record) -> int | None:

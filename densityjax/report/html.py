@@ -5,6 +5,7 @@ Text is escaped by `text` and by whatever here takes plain strings; `tag` takes 
 
 import base64
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 CSS = """
@@ -80,10 +81,12 @@ h2,h3{break-after:avoid}
 }
 """
 
+NUMBER_PERCENT = re.compile(r"(\d) %")
+
 
 def text(value: object) -> str:
-    """Returns a value as text that is safe inside HTML."""
-    return html.escape(str(value), quote=True)
+    """Returns a value as text that is safe inside HTML, a number on one line with its percent."""
+    return NUMBER_PERCENT.sub("\\1\u00a0%", html.escape(str(value), quote=True))
 
 
 def tag(name: str, content: str, **attributes: str) -> str:

@@ -22,6 +22,7 @@ EQUITIES = (
 )
 GRID_METRICS = ("sharpe_ratio", "total_return", "max_drawdown", "turnover", "exposure")
 MAX_ANNOTATED = 80  # cells that still have room for a number
+CROWDED_COLUMNS = 6  # columns beyond which numbers are written small and labels stand on end
 
 
 @style.styled
@@ -167,14 +168,18 @@ def _draw_map(
     mesh = axes.pcolormesh(values, cmap="PuOr_r", vmin=-limit, vmax=limit)
     bar = axes.figure.colorbar(mesh, ax=axes, shrink=0.9, pad=0.02)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue] a Spine, typed as Axes
-    for ticks, names in ((axes.set_xticks, table.columns), (axes.set_yticks, table.index)):
-        labels = [f"{name:.4g}" if isinstance(name, float) else str(name) for name in names]
-        ticks(np.arange(len(names)) + 0.5, labels)
+    is_crowded = len(table.columns) > CROWDED_COLUMNS
+    axes.set_xticks(np.arange(len(table.columns)) + 0.5, _labels(table.columns))
+    axes.set_yticks(np.arange(len(table.index)) + 0.5, _labels(table.index))
+    if is_crowded:
+        axes.tick_params("x", rotation=60)
     if values.size <= MAX_ANNOTATED:
         for (row, column), value in np.ndenumerate(values):
             colour = "#fefefe" if abs(value) > 0.6 * limit else "#111111"
+            value = round(value, 2) + 0.0  # no minus before a zero
             text = "" if np.isnan(value) else f"{value:.2f}".replace("-", "−")  # noqa: RUF001
-            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour)
+            look = {"color": colour, "fontsize": 6.5 if is_crowded else 9.0}
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", **look)
     x, y = (
         _position(names, metrics.get(f"best_{name}"))
         for names, name in ((table.columns, across), (table.index, up))
@@ -187,6 +192,11 @@ def _draw_map(
     axes.grid(False)
     rest = f"\nmedian over {', '.join(others).replace('_', ' ')}" if others else ""
     axes.set_title(f"validation Sharpe ratio, chosen cell ringed{rest}")
+
+
+def _labels(names: pd.Index) -> list[str]:
+    """Returns the values of an axis of the map, numbers with three digits."""
+    return [f"{name:.3g}" if isinstance(name, float) else str(name) for name in names]
 
 
 def _position(values: pd.Index, wanted: Any) -> int | None:

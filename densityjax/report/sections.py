@@ -136,9 +136,10 @@ def violations(record: Record) -> str:
         line = "This table is left out: the run recorded no violations."
         return html.tag("p", html.text(line), class_="left-out")
     meaning = (
-        "Test rows. A right quantile is violated about as often as expected (Kupiec) and at times "
-        "that do not follow each other (Christoffersen); p-values below 0.05 speak against it. The "
-        "5 % tail is that of the value at risk at 95 % confidence, the 1 % tail that at 99 %."
+        "Test rows. A right quantile is violated about as often as expected (Kupiec's test) and at "
+        "times that do not follow each other (Christoffersen's test asks for both); p-values below "
+        "0.05 speak against it. The 5 % tail is that of the value at risk at 95 % confidence, the "
+        "1 % tail that at 99 %."
     )
     return html.table(TAIL_HEAD, rows) + html.paragraphs([meaning], class_="faint")
 

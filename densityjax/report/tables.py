@@ -111,7 +111,8 @@ def metric_row(
     if is_missing(value):
         reason = metrics[section].get(f"{name}_reason") or "no reason was recorded"
         sentence = f"{sentence} Missing: {reason}."
-    rows = rows_text(section, name, config or {})
+    num_scored = metrics[section].get("num_scored")
+    rows = rows_text(section, name, config or {}, num_scored)
     return MetricRow(name, term.label, format_value(value, term.kind), sentence, rows)
 
 

