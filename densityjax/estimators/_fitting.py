@@ -1,6 +1,7 @@
 """What the estimators share: the loss of a batch of rows, and fits of several members."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,29 +12,27 @@ import numpy as np
 from densityjax import losses, training
 from densityjax._typing import Array, Key, Params
 from densityjax.models import Flow
-from densityjax.training import Batch
 
 
 @functools.lru_cache(maxsize=64)
 def likelihood_loss(flow: Flow) -> Callable:
-    """Returns the weighted mean negative log-likelihood of a batch; one object per flow.
+    """Returns the negative log-likelihood of each row of a batch; one object per flow.
 
     Args:
-      flow: the density; `batch.data` is (x [B, D],) or (x [B, D], context [B, C]).
+      flow: the density; a batch is (x [B, D],) or (x [B, D], context [B, C]).
 
     Returns:
       A loss as `training.fit` takes it.
     """
 
-    def loss(params: Params, key: Key, batch: Batch, loss_state: Any) -> tuple[Array, Any, tuple]:
+    def loss(params: Params, key: Key, batch: tuple, loss_state: Any) -> tuple[Array, Any, tuple]:
         def one(key: Key, *row: Array) -> Array:
             dropout_key = key if flow.config.dropout else None
             log_prob_fn = functools.partial(flow.log_prob, params, dropout_key=dropout_key)
             return losses.negative_log_likelihood(log_prob_fn, *row)
 
-        keys = jax.random.split(key, batch.weight.shape[0])
-        each = jax.vmap(one)(keys, *batch.data)
-        return jnp.mean(batch.weight * each), loss_state, ()
+        keys = jax.random.split(key, batch[0].shape[0])
+        return jax.vmap(one)(keys, *batch), loss_state, ()
 
     return loss
 
@@ -50,8 +49,12 @@ def folds(num_rows: int, num_members: int, purge: int) -> tuple[np.ndarray, np.n
       Training weights and validation weights, [M, num_rows] each, zeros and ones.
 
     Raises:
-      ValueError: if the rows are too few for the blocks and the purge.
+      ValueError: if an argument is out of range, or the rows are too few for blocks and purge.
     """
+    if num_members < 1 or purge < 0:
+        raise ValueError(
+            f"num_members is {num_members} and purge {purge}: accepted are >= 1 and >= 0"
+        )
     num_blocks = max(num_members, 5)
     edges = np.linspace(0, num_rows, num_blocks + 1).astype(int)
     if edges[1] < 1 or num_rows - edges[1] - 2 * purge < edges[1]:
@@ -80,7 +83,13 @@ def fit_members(
     *,
     num_members: int,
     purge: int,
-    options: dict[str, Any],
+    num_epochs: int,
+    batch_size: int | None,
+    patience: int,
+    learning_rate: float,
+    weight_decay: float,
+    callback: Callable[[training.FitProgress], None] | None = None,
+    checkpoint_path: str | os.PathLike | None = None,
 ) -> training.FitResult:
     """Fits M flows, each stopped on its own block of time.
 
@@ -91,27 +100,28 @@ def fit_members(
       context: [N, C] what each row is conditioned on, or None.
       num_members: members M.
       purge: rows dropped around a member's block, the longest window plus the horizon.
-      options: num_epochs, batch_size (None for `default_batch_size`), patience, learning_rate,
-        weight_decay, and optionally callback and checkpoint_path.
+      num_epochs: most passes over the rows.
+      batch_size: rows per step; None for `default_batch_size`.
+      patience: epochs without a better loss before a member stops.
+      learning_rate: peak rate of AdamW.
+      weight_decay: decay of the networks' kernels.
+      callback: as `training.fit` takes it.
+      checkpoint_path: as `training.fit` takes it.
 
     Returns:
       The `FitResult`, every field with a leading axis of M.
+
+    Raises:
+      ValueError: if the rows are too few, or an argument is not accepted.
+      FloatingPointError: if a loss or gradient is not finite.
     """
-    options = dict(options)
-    if options["batch_size"] is None:
-        options["batch_size"] = default_batch_size(x.shape[0])
+    batch_size = default_batch_size(x.shape[0]) if batch_size is None else batch_size
     init_key, fit_key = jax.random.split(key)
     weights, validation_weights = folds(x.shape[0], num_members, purge)
-    x = jnp.asarray(x, jnp.float32)
-    data = (x,) if context is None else (x, jnp.asarray(context, jnp.float32))
+    rows = (x,) if context is None else (x, context)
+    data = tuple(jnp.asarray(leaf, jnp.float32) for leaf in rows)
     init_keys = jax.random.split(init_key, num_members)
     params = init_members(flow)(init_keys, jnp.asarray(weights), *data)
-    num_steps = options["num_epochs"] * -(-x.shape[0] // options["batch_size"])
-    optimizer = training.adamw(
-        num_steps=num_steps,
-        learning_rate=options.pop("learning_rate"),
-        weight_decay=options.pop("weight_decay"),
-    )
     return training.fit_ensemble(
         jax.random.split(fit_key, num_members),
         likelihood_loss(flow),
@@ -120,8 +130,16 @@ def fit_members(
         validation=data,
         weights=weights,
         validation_weights=validation_weights,
-        optimizer=optimizer,
-        **options,
+        optimizer=training.adamw(
+            num_steps=max(num_epochs, 1) * -(-x.shape[0] // max(batch_size, 1)),
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+        ),
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+        patience=patience,
+        callback=callback,
+        checkpoint_path=checkpoint_path,
     )
 
 

@@ -3,21 +3,18 @@
 import functools
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from densityjax._typing import Array, Key, Params
 from densityjax.estimators import _fitting, _saving
-from densityjax.models import Flow, neural_spline_flow
-from densityjax.models.forecaster import map_rows
-from densityjax.regimes.anomalies import conformal_p_value
+from densityjax.models import Flow, map_rows, mixture, neural_spline_flow
+from densityjax.regimes.anomalies import conformal_p_value, density_threshold
 from densityjax.training import FitProgress
 
 
@@ -132,7 +129,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
           ValueError: for rows that are not finite, too few, or constant in a column, or a
             parameter that is not accepted.
         """
-        rows = check_array(X, dtype=np.float64, ensure_min_samples=2)
+        rows = _table(X)
         for name in ("calibration_fraction", "false_alarm_rate"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: accepted is 0 < {name} < 1")
@@ -140,9 +137,14 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             first = round(len(rows) * (1.0 - self.calibration_fraction))
             rows, held_out = rows[: max(first - self.purge, 0)], rows[first:]
         else:
-            held_out = check_array(calibration, dtype=np.float64)
-        constant = np.flatnonzero(np.ptp(rows, axis=0) == 0) if len(rows) else []
-        if len(constant):
+            held_out = _table(calibration)
+        if not len(rows) or not len(held_out):
+            raise ValueError(
+                f"X has {len(rows)} rows to learn from and {len(held_out)} to calibrate on: "
+                "accepted is at least 1 of each"
+            )
+        constant = np.flatnonzero(np.ptp(rows, axis=0) == 0)
+        if constant.size:
             raise ValueError(f"X is constant in column {constant[0]}: it has no density")
         self.n_features_in_ = rows.shape[1]
         self.flow_ = self._flow(self.n_features_in_)
@@ -153,23 +155,20 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             None,
             num_members=self.num_members,
             purge=self.purge,
-            options={
-                "num_epochs": self.num_epochs,
-                "batch_size": self.batch_size,
-                "patience": self.patience,
-                "learning_rate": self.learning_rate,
-                "weight_decay": self.weight_decay,
-                "callback": callback,
-            },
+            num_epochs=self.num_epochs,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            callback=callback,
         )
         self.params_ = self.history_.params
         self.calibration_score_ = np.sort(-self.score_samples(held_out))
         return self
 
     def _rows(self, X: ArrayLike) -> np.ndarray:
-        if not hasattr(self, "params_"):
-            raise NotFittedError("this FlowDensity is not fitted: call fit(X) first")
-        rows = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
+        check_is_fitted(self, "params_")
+        rows = _table(X, allow_nan=True)
         if rows.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {rows.shape[1]} columns: accepted are the {self.n_features_in_} of the fit"
@@ -196,20 +195,28 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         return np.asarray(conformal_p_value(-np.asarray(log_prob), self.calibration_score_))
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Returns [N] labels: -1 where the p-value is at most `false_alarm_rate`, else +1."""
-        return np.where(self.p_value(X) <= self.false_alarm_rate, -1, 1)
+        """Returns [N] labels: -1 where the density is below `threshold`, else +1.
+
+        These are the rows with a p-value of at most `false_alarm_rate`. A row with a NaN raises
+        ValueError: it is neither ordinary nor strange.
+        """
+        margin = self.decision_function(X)
+        if np.isnan(margin).any():
+            row = np.flatnonzero(np.isnan(margin))[0]
+            raise ValueError(f"X has a NaN in row {row}: accepted are rows with a density")
+        return np.where(margin < 0, -1, 1)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Returns [N] log densities above the alarm's threshold, in nats: negative is strange."""
         return self.score_samples(X) - self.threshold()
 
     def threshold(self) -> float:
-        """Returns the log density at or below which `predict` raises the alarm."""
-        size = len(self.calibration_score_)
-        num_stranger = int(np.floor(self.false_alarm_rate * (size + 1)))
-        if num_stranger < 1:
-            return -np.inf  # too few calibration rows for so rare an alarm
-        return -float(self.calibration_score_[size - num_stranger])
+        """Returns the log density below which `predict` raises the alarm, in nats.
+
+        Minus infinity where the calibration rows are too few for so rare an alarm.
+        """
+        check_is_fitted(self, "params_")
+        return float(density_threshold(-self.calibration_score_, self.false_alarm_rate))
 
     def sample(self, n: int = 1, random_state: int | None = None) -> np.ndarray:
         """Draws rows from the density.
@@ -227,16 +234,14 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         """
         if n < 1:
             raise ValueError(f"n is {n}: accepted is an integer of at least 1")
-        if not hasattr(self, "params_"):
-            raise NotFittedError("this FlowDensity is not fitted: call fit(X) first")
+        check_is_fitted(self, "params_")
         seed = self.random_state if random_state is None else random_state
         keys = jax.random.split(jax.random.key(seed), n)
         return map_rows(_mixture_sample(self.flow_), keys, shared=(self.params_,))
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the fitted density to the folder `path`; raises NotFittedError before `fit`."""
-        if not hasattr(self, "params_"):
-            raise NotFittedError("this FlowDensity is not fitted: call fit(X) first")
+        check_is_fitted(self, "params_")
         _saving.save(
             path,
             kind="FlowDensity",
@@ -258,21 +263,21 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         return loaded
 
 
+def _table(X: ArrayLike, *, allow_nan: bool = False) -> np.ndarray:
+    """Returns rows [N, D] of float64; raises ValueError for anything else, or without rows."""
+    finite: Any = "allow-nan" if allow_nan else True  # a bool in the stub, one more in the docs
+    return check_array(X, dtype="float64", ensure_all_finite=finite)
+
+
 @functools.lru_cache(maxsize=64)
 def _mixture_log_prob(flow: Flow) -> Callable[[Params, Array], Array]:
-    def log_prob(params: Params, x: Array) -> Array:
-        each = jax.vmap(flow.log_prob, (0, None))(params, x)
-        return logsumexp(each) - jnp.log(each.shape[0])
-
-    return log_prob
+    return functools.partial(mixture.log_prob, flow.log_prob)
 
 
 @functools.lru_cache(maxsize=64)
 def _mixture_sample(flow: Flow) -> Callable[[Params, Key], Array]:
     def sample(params: Params, key: Key) -> Array:
         member_key, sample_key = jax.random.split(key)
-        num_members = jax.tree.leaves(params)[0].shape[0]
-        member = jax.random.randint(member_key, (), 0, num_members)
-        return flow.sample(sample_key, jax.tree.map(lambda leaf: leaf[member], params))
+        return flow.sample(sample_key, mixture.pick_member(member_key, params))
 
     return sample

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from densityjax.estimators import _fitting, _saving
 from densityjax.market import compute_features, log_returns
-from densityjax.models import Flow, ReturnDistribution, neural_spline_flow
-from densityjax.models.forecaster import map_rows, return_marginals
+from densityjax.models import Flow, ReturnDistribution, map_rows, neural_spline_flow
+from densityjax.models.forecaster import return_marginals
 from densityjax.training import FitProgress
 
 SCALE_COLUMN = "log_scale"
@@ -166,15 +166,13 @@ class ReturnForecaster(BaseEstimator):
             rows.context[is_known],
             num_members=self.num_members,
             purge=rows.window + 1,
-            options={
-                "num_epochs": self.num_epochs,
-                "batch_size": self.batch_size,
-                "patience": self.patience,
-                "learning_rate": self.learning_rate,
-                "weight_decay": self.weight_decay,
-                "callback": callback,
-                "checkpoint_path": checkpoint_path,
-            },
+            num_epochs=self.num_epochs,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            callback=callback,
+            checkpoint_path=checkpoint_path,
         )
         self.params_, self.names_, self.history_ = result.params, rows.names, result
         return self
@@ -192,8 +190,7 @@ class ReturnForecaster(BaseEstimator):
           NotFittedError: before `fit`.
           ValueError: if the bars are too few or lack what the fit had (volume, time of day).
         """
-        if not hasattr(self, "params_"):
-            raise NotFittedError("this ReturnForecaster is not fitted: call fit(bars) first")
+        check_is_fitted(self, "params_")
         rows = forecast_rows(bars)
         if rows.names != self.names_:
             differ = sorted(set(rows.names) ^ set(self.names_))
@@ -208,8 +205,7 @@ class ReturnForecaster(BaseEstimator):
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the fitted forecaster to the folder `path`; raises NotFittedError before `fit`."""
-        if not hasattr(self, "params_"):
-            raise NotFittedError("this ReturnForecaster is not fitted: call fit(bars) first")
+        check_is_fitted(self, "params_")
         _saving.save(
             path,
             kind="ReturnForecaster",

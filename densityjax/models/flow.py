@@ -89,7 +89,8 @@ def flow_from_config(config: FlowConfig) -> Flow:
     def sample(
         key: Key, params: Params, context: Array | None = None, *, temperature: ArrayLike = 1.0
     ) -> Array:
-        return from_noise(params, temperature * jax.random.normal(key, (config.dim,)), context)[0]
+        noise = jnp.asarray(temperature) * jax.random.normal(key, (config.dim,))
+        return from_noise(params, noise, context)[0]
 
     def marginal(params: Params, context: Array | None = None) -> marginal_lib.Marginal:
         if config.dim != 1:
@@ -153,14 +154,25 @@ def _init(
         standard, _ = jax.vmap(functools.partial(affine.forward, standardiser))(x)
         tails, _ = jax.vmap(functools.partial(lambert_w.fit, weights=weights))(standard.T)
         params["tail"] = {"logits": jax.vmap(lambert_w.logits_from_tail)(tails)}
-    if head_net is not None:
-        if context is None:
-            raise ValueError(f"context is missing: accepted is [N, {config.context_dim}]")
-        chex.assert_shape(context, (x.shape[0], config.context_dim))
+    context = _checked_context(config, context, (x.shape[0],))
+    if head_net is not None and context is not None:
         params["context_standardiser"] = affine.fit_robust(context, weights)[0]._asdict()
         params["head"] = head_net.init(head_key)
         params["skip"] = {"kernel": jnp.zeros((config.context_dim, 2 * config.dim))}
     return params
+
+
+def _checked_context(
+    config: FlowConfig, context: Array | None, rows: tuple[int, ...]
+) -> Array | None:
+    """Returns `context`, [*rows, C], or None where the flow takes none; raises on a mismatch."""
+    if (context is None) != (config.context_dim == 0):
+        given = "missing" if context is None else f"of shape {context.shape}"
+        accepted = [*rows, config.context_dim] if config.context_dim else None
+        raise ValueError(f"context is {given}: accepted is {accepted}")
+    if context is not None:
+        chex.assert_shape(context, (*rows, config.context_dim))
+    return context
 
 
 def _init_layers(config: FlowConfig, layer_net: Network | None, key: Key) -> Params:
@@ -185,11 +197,9 @@ def _read_context(
     dropout_key: Key | None,
 ) -> tuple[Array | None, Array, Array]:
     """Returns the standardised context and the location and log scale [D] that it implies."""
-    if head_net is None:
+    context = _checked_context(config, context, ())
+    if head_net is None or context is None:
         return None, jnp.zeros(config.dim), jnp.zeros(config.dim)
-    if context is None:
-        raise ValueError(f"context is missing: accepted is [{config.context_dim}]")
-    chex.assert_shape(context, (config.context_dim,))
     fixed = jax.lax.stop_gradient(params["context_standardiser"])
     standard, _ = affine.forward(affine.Affine(**fixed), context)
     out = head_net.apply(params["head"], jnp.zeros(0), standard, dropout_key=dropout_key)

@@ -16,18 +16,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp, ndtr
+from jax.scipy.special import ndtr
 
 from densityjax import numerics
 from densityjax._typing import Array, ArrayLike, Key, Params
 from densityjax.models import marginal as marginal_lib
+from densityjax.models import mixture
+from densityjax.models.batching import map_rows
 from densityjax.models.flow import Flow
 from densityjax.models.marginal import Marginal
-
-ROWS_PER_CALL = (64, 4096)  # compiled sizes: one for live use, one that bounds memory
+from densityjax.risk.tails import RiskRecord
 
 _member_noise = jax.vmap(marginal_lib.to_noise, (0, None))
 _member_quantile = jax.vmap(marginal_lib.quantile, (0, None))
+_member_noises = jax.vmap(jax.vmap(marginal_lib.to_noise, (None, 0)), (0, None))
+_member_values = jax.vmap(jax.vmap(marginal_lib.from_noise, (None, 0)), (0, None))
 
 
 @functools.lru_cache(maxsize=64)
@@ -52,13 +55,17 @@ def return_marginals(flow: Flow) -> Callable[[Params, Array, Array], Marginal]:
 
 def log_prob(members: Marginal, x: Array) -> Array:
     """Returns the log density of the mixture at the scalar `x`."""
-    each = jax.vmap(marginal_lib.log_prob, (0, None))(members, x)
-    return logsumexp(each) - jnp.log(each.shape[0])
+    return mixture.log_prob(marginal_lib.log_prob, members, x)
 
 
 def cdf(members: Marginal, x: Array) -> Array:
     """Returns P(X <= x) of the mixture."""
     return jnp.mean(ndtr(_member_noise(members, x)[0]))
+
+
+def prob_above(members: Marginal, x: Array) -> Array:
+    """Returns P(X > x) of the mixture, with the digits that 1 - CDF would round off."""
+    return jnp.mean(ndtr(-_member_noise(members, x)[0]))
 
 
 def quantile(members: Marginal, probability: Array) -> Array:
@@ -95,14 +102,19 @@ def expected_shortfall(members: Marginal, tail_probability: Array) -> Array:
     return -jnp.mean(jax.vmap(partial_mean)(members, mass)) / tail_probability
 
 
-def moments(members: Marginal) -> tuple[Array, Array]:
-    """Returns mean and standard deviation, by the trapezoid rule over the normal score."""
+def moments(members: Marginal) -> tuple[Array, Array, Array, Array]:
+    """Returns mean, standard deviation, skewness and excess kurtosis.
+
+    By the trapezoid rule over the normal score. They are finite numbers even where the law has no
+    such moment: the k-th needs Lambert-W tails h below 1 / k.
+    """
     z = np.linspace(-numerics.NORMAL_RANGE, numerics.NORMAL_RANGE, numerics.TRAPEZOID_NODES)
     mass = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
-    values = jax.vmap(jax.vmap(marginal_lib.from_noise, (None, 0)), (0, None))(members, z)[0]
+    values = _member_values(members, jnp.asarray(z))[0]
     centre = jnp.mean(values @ mass)
-    variance = jnp.mean((values - centre) ** 2 @ mass)
-    return centre, jnp.sqrt(variance)
+    std = jnp.sqrt(jnp.mean((values - centre) ** 2 @ mass))
+    standard = (values - centre) / std
+    return centre, std, jnp.mean(standard**3 @ mass), jnp.mean(standard**4 @ mass) - 3.0
 
 
 def crps(members: Marginal, x: Array) -> Array:
@@ -118,46 +130,9 @@ def crps(members: Marginal, x: Array) -> Array:
 
     def tail_mass(side: float) -> Array:
         points = x + side * distance
-        z = jax.vmap(jax.vmap(marginal_lib.to_noise, (None, 0)), (0, None))(members, points)[0]
-        return jnp.mean(ndtr(-side * z), axis=0)
+        return jnp.mean(ndtr(-side * _member_noises(members, points)[0]), axis=0)
 
     return scale * jnp.sum(weight * (tail_mass(-1.0) ** 2 + tail_mass(1.0) ** 2))
-
-
-def draw(members: Marginal, key: Key) -> Array:
-    """Draws one return: a member, then a normal score."""
-    member_key, noise_key = jax.random.split(key)
-    member = jax.random.randint(member_key, (), 0, members.location.shape[0])
-    one = jax.tree.map(lambda leaf: leaf[member], members)
-    return marginal_lib.from_noise(one, jax.random.normal(noise_key))[0]
-
-
-@functools.lru_cache(maxsize=128)
-def _batched(fn: Callable, num_shared: int, num_rows: int) -> Callable:
-    return jax.jit(jax.vmap(fn, in_axes=(None,) * num_shared + (0,) * num_rows))
-
-
-def map_rows(fn: Callable, *rows: Any, shared: tuple = ()) -> Any:
-    """Applies a function of one row to all rows, in padded calls of few compiled sizes.
-
-    Args:
-      fn: function of (*shared, *row); the same object each time, so that its program is kept.
-      *rows: pytrees of arrays with a leading axis of N rows.
-      shared: pytrees that all rows share.
-
-    Returns:
-      What `fn` returns, as NumPy arrays with a leading axis of N.
-    """
-    batched = _batched(fn, len(shared), len(rows))
-    inputs, shared = jax.tree.map(jnp.asarray, (rows, shared))
-    num_rows = jax.tree.leaves(inputs)[0].shape[0]
-    size = ROWS_PER_CALL[0] if num_rows <= ROWS_PER_CALL[0] else ROWS_PER_CALL[1]
-    chunks = []
-    for start in range(0, max(num_rows, 1), size):
-        index = np.minimum(np.arange(start, start + size), max(num_rows - 1, 0))
-        chunk = jax.tree.map(lambda leaf, index=index: leaf[index], inputs)
-        chunks.append(jax.device_get(batched(*shared, *chunk)))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:num_rows], *chunks)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -195,6 +170,10 @@ class ReturnDistribution:
         """Returns [N] probabilities of a return of at most `r`, one or [N]; NaN at NaN."""
         return map_rows(cdf, self.members, self._per_row(r, "r"))
 
+    def prob_above(self, threshold: ArrayLike = 0.0) -> np.ndarray:
+        """Returns [N] probabilities of a return above `threshold`, one or [N]; 0 is a gain."""
+        return map_rows(prob_above, self.members, self._per_row(threshold, "threshold"))
+
     def crps(self, r: ArrayLike) -> np.ndarray:
         """Returns [N] continuous ranked probability scores at `r`, in units of the return."""
         return map_rows(crps, self.members, self._per_row(r, "r"))
@@ -215,7 +194,7 @@ class ReturnDistribution:
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns [N] expected log returns and [N] standard deviations."""
-        return map_rows(moments, self.members)
+        return map_rows(moments, self.members)[:2]
 
     def mean(self) -> np.ndarray:
         """Returns [N] expected log returns."""
@@ -224,6 +203,12 @@ class ReturnDistribution:
     def std(self) -> np.ndarray:
         """Returns [N] standard deviations of the log return."""
         return self.moments()[1]
+
+    def risk_record(self, confidence: ArrayLike) -> RiskRecord:
+        """Returns both losses at `confidence` and the first four moments, [N] on every field."""
+        losses = (self.value_at_risk(confidence), self.expected_shortfall(confidence))
+        level = self._probability(confidence, "confidence")
+        return RiskRecord._make([*losses, *map_rows(moments, self.members), level])
 
     def sample(self, key: Key, n: int) -> np.ndarray:
         """Returns [N, n] draws of the next return of each bar, independent between bars.
@@ -240,8 +225,14 @@ class ReturnDistribution:
         """
         if n < 1:
             raise ValueError(f"n is {n}: accepted is an integer of at least 1")
-        keys = jax.random.split(key, (n, len(self)))
-        return np.stack([map_rows(draw, self.members, keys[i]) for i in range(n)], axis=1)
+        member_key, noise_key = jax.random.split(key)
+        shape = (len(self), n)
+        num_members = self.members.location.shape[1]
+        member = np.asarray(jax.random.randint(member_key, shape, 0, num_members)).ravel()
+        noise = np.asarray(jax.random.normal(noise_key, shape)).ravel()
+        row = np.repeat(np.arange(len(self)), n)
+        drawn = jax.tree.map(lambda leaf: leaf[row, member], self.members)
+        return map_rows(marginal_lib.from_noise, drawn, noise)[0].reshape(shape)
 
     def __getitem__(self, rows: Any) -> "ReturnDistribution":
         """Returns the forecasts of some rows, by a slice, a mask or row numbers."""

@@ -6,6 +6,7 @@ Kernels are Xavier-normal, sd sqrt(2 / (fan_in + fan_out)); biases start at zero
 """
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import chex
 import flax.linen as nn
@@ -68,14 +69,14 @@ class _Residual(nn.Module):
 
 
 def _network(module: nn.Module, num_inputs: int, num_context: int) -> Network:
-    def split(x: Array, context: Array | None) -> tuple[Array, Array | None]:
+    def check_inputs(x: Array, context: Array | None) -> None:
         chex.assert_shape(x, (num_inputs,))
-        if num_context == 0:
-            return x, None
-        if context is None:
-            raise ValueError(f"context is missing: accepted is an array of shape ({num_context},)")
-        chex.assert_shape(context, (num_context,))
-        return x, context
+        if (context is None) != (num_context == 0):
+            given = None if context is None else context.shape
+            accepted = (num_context,) if num_context else None
+            raise ValueError(f"context has shape {given}: accepted is {accepted}")
+        if context is not None:
+            chex.assert_shape(context, (num_context,))
 
     def init(key: Key) -> Params:
         context = jnp.zeros(num_context) if num_context else None
@@ -84,10 +85,12 @@ def _network(module: nn.Module, num_inputs: int, num_context: int) -> Network:
     def apply(
         params: Params, x: Array, context: Array | None = None, *, dropout_key: Key | None = None
     ) -> Array:
-        x, context = split(x, context)
+        check_inputs(x, context)
         rngs = None if dropout_key is None else {"dropout": dropout_key}
-        deterministic = dropout_key is None
-        return module.apply({"params": params}, x, context, deterministic=deterministic, rngs=rngs)
+        output = module.apply(
+            {"params": params}, x, context, deterministic=dropout_key is None, rngs=rngs
+        )
+        return cast(Array, output)  # a tuple only where `mutable` is asked for
 
     return Network(init, apply)
 

@@ -17,6 +17,7 @@ import optax
 from densityjax._typing import ArrayLike, Key, Params
 from densityjax.training import checkpoint
 from densityjax.training.loop import LossFn, Plan, TrainState, init_state, run_chunk
+from densityjax.training.optimizers import adamw
 
 
 class FitResult(NamedTuple):
@@ -72,17 +73,22 @@ def _num_rows(data: Any, name: str) -> int:
     sizes = {leaf.shape[0] for leaf in jax.tree.leaves(data)}
     if len(sizes) != 1 or not next(iter(sizes)):
         raise ValueError(
-            f"{name} has leading sizes {sorted(sizes)}: accepted is one size of at least 1"
+            f"{name} have leading sizes {sorted(sizes)}: accepted is one size of at least 1"
         )
     return sizes.pop()
 
 
-def _checked_weights(weights: ArrayLike | None, num_rows: int, name: str) -> jax.Array:
+def _checked_weights(
+    weights: ArrayLike | None, data: Any, name: str, *, num_members: int | None = None
+) -> jax.Array:
+    """Returns the weights of rows, [N] or, of an ensemble, also [M, N]; ones for None."""
+    num_rows = _num_rows(data, "data" if name == "weights" else "validation")
     if weights is None:
         return jnp.ones(num_rows)
     values = np.asarray(weights, np.float32)
-    if values.shape[-1] != num_rows:
-        raise ValueError(f"{name} has shape {values.shape}: accepted is [..., {num_rows}]")
+    accepted = [(num_rows,)] + ([] if num_members is None else [(num_members, num_rows)])
+    if values.shape not in accepted:
+        raise ValueError(f"{name} has shape {values.shape}: accepted are {accepted}")
     is_fine = np.isfinite(values).all() and (values >= 0).all() and (values.sum(-1) > 0).all()
     if not is_fine:
         raise ValueError(f"{name} must be finite, not negative and not all zero")
@@ -103,6 +109,22 @@ def _raise_if_not_finite(state: TrainState) -> None:
         f"the loss or its gradient is not finite: first in epoch {epochs[member]}, {where}"
         f"{of_member}; look for rows that are not finite, or take a lower learning rate"
     )
+
+
+def _check_loss(plan: Plan, params: Params, data: Any, loss_state: Any, *weights: Any) -> None:
+    """Traces the loss once and raises where its shape, or weights beside it, are not accepted."""
+    size = plan.batch_size
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((size, *np.shape(leaf)[1:]), jnp.asarray(leaf).dtype),
+        data,
+    )
+    loss, *_ = jax.eval_shape(plan.loss_fn, params, jax.random.key(0), batch, loss_state)
+    if loss.shape not in ((), (size,)):
+        raise ValueError(f"loss_fn gives shape {loss.shape}: accepted are () and ({size},)")
+    if loss.shape == () and any(each is not None for each in weights):
+        raise ValueError(
+            f"weights need the loss of each row: loss_fn gives shape (), accepted is ({size},)"
+        )
 
 
 def _run(
@@ -145,11 +167,12 @@ def _run(
 
 def _plan(
     loss_fn: LossFn,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation | None,
     num_epochs: int,
     batch_size: int,
     patience: int,
     chunk_epochs: int,
+    num_rows: int,
 ) -> Plan:
     sizes = {
         "num_epochs": num_epochs,
@@ -160,6 +183,9 @@ def _plan(
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} is {value}: accepted is an integer of at least 1")
+    batch_size = min(batch_size, num_rows)
+    if optimizer is None:
+        optimizer = adamw(num_steps=num_epochs * -(-num_rows // batch_size))
     return Plan(loss_fn, optimizer, num_epochs, batch_size, patience, chunk_epochs)
 
 
@@ -169,8 +195,8 @@ def fit(
     params: Params,
     data: Any,
     *,
-    validation: Any,
-    optimizer: optax.GradientTransformation,
+    validation: Any = None,
+    optimizer: optax.GradientTransformation | None = None,
     num_epochs: int = 200,
     batch_size: int = 256,
     patience: int = 20,
@@ -186,13 +212,16 @@ def fit(
     Args:
       key: key of shuffling, of the loss's noise, and of the (fixed) validation noise.
       loss_fn: (params, key, batch, loss_state) -> (loss [], loss_state, aux); `batch` is a
-        `Batch` of data rows [B, ...] and weights [B], and the loss is mean(weight * row loss).
+        `data` with B rows, and the loss is [B], one a row, which `fit` weights and averages; or []
+        of the whole batch, which then takes no weights, and where B does not divide N the last
+        batch of an epoch is filled up with rows of its first.
       params: pytree of starting parameters.
       data: pytree of arrays [N, ...], the training rows.
-      validation: pytree of arrays [V, ...] like `data`: early stopping looks at these alone.
-      optimizer: an optax transformation; see `optimizers.adamw`.
+      validation: pytree of arrays [V, ...] like `data`: early stopping looks at these alone. None
+        takes the training rows themselves, which stops a fit that no longer improves on them.
+      optimizer: an optax transformation; None for `adamw` over all steps.
       num_epochs: most passes over the rows.
-      batch_size: rows per step; the last batch is padded with rows of weight zero.
+      batch_size: rows per step, at most N are used.
       patience: epochs without a lower validation loss before stopping.
       weights: [N] weights of the training rows, or None for ones.
       validation_weights: [V] the same for the validation rows.
@@ -209,17 +238,19 @@ def fit(
       ValueError: if a size, a weight or a checkpoint is not accepted.
       FloatingPointError: if a loss or gradient is not finite; names the first epoch and batch.
     """
-    plan = _plan(loss_fn, optimizer, num_epochs, batch_size, patience, chunk_epochs)
+    num_rows = _num_rows(data, "data")
+    plan = _plan(loss_fn, optimizer, num_epochs, batch_size, patience, chunk_epochs, num_rows)
+    _check_loss(plan, params, data, loss_state, weights, validation_weights)
+    if validation is None:
+        validation, validation_weights = data, weights
     return _run(
         key,
         plan,
         init_state(plan, params, loss_state),
         data,
-        _checked_weights(weights, _num_rows(data, "data"), "weights"),
+        _checked_weights(weights, data, "weights"),
         validation,
-        _checked_weights(
-            validation_weights, _num_rows(validation, "validation"), "validation_weights"
-        ),
+        _checked_weights(validation_weights, validation, "validation_weights"),
         weight_ranks=None,
         callback=callback,
         checkpoint_path=checkpoint_path,
@@ -232,8 +263,8 @@ def fit_ensemble(
     params: Params,
     data: Any,
     *,
-    validation: Any,
-    optimizer: optax.GradientTransformation,
+    validation: Any = None,
+    optimizer: optax.GradientTransformation | None = None,
     num_epochs: int = 200,
     batch_size: int = 256,
     patience: int = 20,
@@ -270,10 +301,16 @@ def fit_ensemble(
       ValueError: as in `fit`.
       FloatingPointError: as in `fit`; names the member too.
     """
-    plan = _plan(loss_fn, optimizer, num_epochs, batch_size, patience, chunk_epochs)
-    row_weights = _checked_weights(weights, _num_rows(data, "data"), "weights")
+    num_rows = _num_rows(data, "data")
+    plan = _plan(loss_fn, optimizer, num_epochs, batch_size, patience, chunk_epochs, num_rows)
+    first = jax.tree.map(lambda leaf: leaf[0], params)
+    _check_loss(plan, first, data, loss_state, weights, validation_weights)
+    if validation is None:
+        validation, validation_weights = data, weights
+    members = keys.shape[0]
+    row_weights = _checked_weights(weights, data, "weights", num_members=members)
     validation_rows = _checked_weights(
-        validation_weights, _num_rows(validation, "validation"), "validation_weights"
+        validation_weights, validation, "validation_weights", num_members=members
     )
     state = jax.vmap(lambda p: init_state(plan, p, loss_state))(params)
     return _run(

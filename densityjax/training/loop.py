@@ -4,9 +4,11 @@ Everything that changes lives in `TrainState`, so that a chunk is one pure funct
 resumes bit for bit, and an ensemble is the same function under `vmap`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,20 +17,18 @@ from densityjax._typing import Array, Key, Params
 
 EVALUATION_ROWS = 4096  # rows per evaluation batch: bounds memory, not the result
 
-LossFn = Callable[[Params, Key, "Batch", Any], tuple[Array, Any, Any]]
+LossFn = Callable[[Params, Key, Any, Any], tuple[Array, Any, Any]]
 
 
-class Batch(NamedTuple):
-    """Rows of one step.
+class Plan(NamedTuple):
+    """The static part of a fit; hashable, so that equal plans share a compiled program."""
 
-    Attributes:
-      data: pytree of arrays [B, ...], rows of the data given to `fit`.
-      weight: [B] row weights; zero marks padding. mean(weight * loss) over the rows is an
-        unbiased estimate of the weighted mean loss of all rows.
-    """
-
-    data: Any
-    weight: Array
+    loss_fn: LossFn  # the loss may be [] of the batch, or [B], one a row, to be weighted here
+    optimizer: optax.GradientTransformation
+    num_epochs: int
+    batch_size: int
+    patience: int
+    chunk_epochs: int
 
 
 class TrainState(NamedTuple):
@@ -63,17 +63,6 @@ class TrainState(NamedTuple):
     validation_loss: Array
 
 
-class Plan(NamedTuple):
-    """The static part of a fit; hashable, so that equal plans share a compiled program."""
-
-    loss_fn: LossFn
-    optimizer: optax.GradientTransformation
-    num_epochs: int
-    batch_size: int
-    patience: int
-    chunk_epochs: int
-
-
 def init_state(plan: Plan, params: Params, loss_state: Any) -> TrainState:
     """Builds the state before the first step."""
     empty = jnp.full(plan.num_epochs, jnp.nan)
@@ -94,63 +83,83 @@ def init_state(plan: Plan, params: Params, loss_state: Any) -> TrainState:
     )
 
 
-def _padded_order(order: Array, batch_size: int) -> tuple[Array, Array]:
-    """Splits row numbers [N] into [S, batch_size], with the mask of real rows."""
+class _Steps(NamedTuple):
+    """Rows of S steps of B rows; where N is no multiple of B, first rows stand in twice.
+
+    Attributes:
+      rows: [S, B] row numbers.
+      is_first: [S, B] False where a row stands in again.
+    """
+
+    rows: Array
+    is_first: Array
+
+
+def _steps(order: Array, batch_size: int) -> _Steps:
+    """Splits row numbers [N], in the order given, into batches."""
     num_rows = order.shape[0]
     num_steps = -(-num_rows // batch_size)
-    padding = num_steps * batch_size - num_rows
-    real = jnp.arange(num_steps * batch_size) < num_rows
+    index = jnp.arange(num_steps * batch_size)
     shape = (num_steps, batch_size)
-    return jnp.pad(order, (0, padding)).reshape(shape), real.reshape(shape)
+    return _Steps(order[index % num_rows].reshape(shape), (index < num_rows).reshape(shape))
 
 
-def _take(data: Any, weights: Array, rows: Array, is_real: Array, scale: Array) -> Batch:
+def _take(data: Any, weight: Array, rows: Array) -> Any:
     """Gathers rows; those of zero weight are replaced by zeros, which no NaN can pass."""
-    weight = jnp.where(is_real, weights[rows], 0.0)
 
     def gather(leaf: Array) -> Array:
         keep = (weight > 0).reshape((-1,) + (1,) * (leaf.ndim - 1))
         return jnp.where(keep, leaf[rows], jnp.zeros((), leaf.dtype))
 
-    return Batch(jax.tree.map(gather, data), weight * scale)
+    return jax.tree.map(gather, data)
 
 
-def _scale(weights: Array, batch_size: int) -> Array:
-    """Constant that makes mean(weight * loss) of a batch unbiased for the weighted mean."""
-    num_steps = -(-weights.shape[0] // batch_size)
-    return num_steps * batch_size / jnp.sum(weights)
+def _batch_loss(
+    plan: Plan, params: Params, key: Key, data: Any, weights: Array, loss_state: Any, rows: _Steps
+) -> tuple[Array, Any]:
+    """Returns the loss of one batch, an unbiased estimate of the weighted mean over all rows."""
+    weight = weights[rows.rows]
+    batch = _take(data, weight, rows.rows)
+    loss, loss_state, _ = plan.loss_fn(params, key, batch, loss_state)
+    if loss.ndim == 0:
+        return loss, loss_state
+    chex.assert_equal_shape([loss, weight])
+    num_steps = -(-weights.shape[0] // weight.shape[0])
+    scale = num_steps * weight.shape[0] / jnp.sum(weights)
+    # A row of zero weight was replaced: whatever the loss says of it does not count.
+    counted = jnp.where(rows.is_first & (weight > 0), weight * loss, 0.0)
+    return scale * jnp.mean(counted), loss_state
 
 
 def evaluate(
     plan: Plan, params: Params, key: Key, data: Any, weights: Array, loss_state: Any
 ) -> Array:
     """Weighted mean loss over all rows, in batches, with the same key every time."""
-    size = min(weights.shape[0], max(plan.batch_size, EVALUATION_ROWS))
-    order, real = _padded_order(jnp.arange(weights.shape[0]), size)
-    scale = _scale(weights, size)
+    num_rows = weights.shape[0]
+    steps = _steps(jnp.arange(num_rows), min(num_rows, max(plan.batch_size, EVALUATION_ROWS)))
 
-    def one(inputs: tuple[Array, Array, Array]) -> Array:
-        index, rows, is_real = inputs
-        batch = _take(data, weights, rows, is_real, scale)
-        return plan.loss_fn(params, jax.random.fold_in(key, index), batch, loss_state)[0]
+    def one(inputs: tuple[Array, _Steps]) -> Array:
+        index, rows = inputs
+        step_key = jax.random.fold_in(key, index)
+        return _batch_loss(plan, params, step_key, data, weights, loss_state, rows)[0]
 
-    return jnp.mean(jax.lax.map(one, (jnp.arange(order.shape[0]), order, real)))
+    return jnp.mean(jax.lax.map(one, (jnp.arange(steps.rows.shape[0]), steps)))
 
 
 def _train_epoch(plan: Plan, key: Key, state: TrainState, data: Any, weights: Array) -> TrainState:
     epoch_key = jax.random.fold_in(key, state.epoch)
     shuffle_key, steps_key = jax.random.split(epoch_key)
     order = jax.random.permutation(shuffle_key, weights.shape[0])
-    order, real = _padded_order(order, plan.batch_size)
-    scale = _scale(weights, plan.batch_size)
-    loss_and_grad = jax.value_and_grad(_scalar_loss(plan.loss_fn), has_aux=True)
+    steps = _steps(order, plan.batch_size)
+    loss_and_grad = jax.value_and_grad(functools.partial(_batch_loss, plan), has_aux=True)
 
-    def one_step(carry: tuple, inputs: tuple) -> tuple:
+    def one_step(carry: tuple, inputs: tuple[Array, _Steps]) -> tuple[tuple, Array]:
         params, opt_state, loss_state, bad_batch = carry
-        index, rows, is_real = inputs
-        batch = _take(data, weights, rows, is_real, scale)
+        index, rows = inputs
         step_key = jax.random.fold_in(steps_key, index)
-        (loss, loss_state_new), grads = loss_and_grad(params, step_key, batch, loss_state)
+        (loss, loss_state_new), grads = loss_and_grad(
+            params, step_key, data, weights, loss_state, rows
+        )
         updates, opt_state_new = plan.optimizer.update(grads, opt_state, params)
         is_finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
         keep = is_finite & (bad_batch < 0)
@@ -161,8 +170,8 @@ def _train_epoch(plan: Plan, key: Key, state: TrainState, data: Any, weights: Ar
         return (*kept, bad_batch), loss
 
     carry = (state.params, state.opt_state, state.loss_state, jnp.asarray(-1, jnp.int32))
-    steps = (jnp.arange(order.shape[0], dtype=jnp.int32), order, real)
-    (params, opt_state, loss_state, bad_batch), losses = jax.lax.scan(one_step, carry, steps)
+    inputs = (jnp.arange(steps.rows.shape[0], dtype=jnp.int32), steps)
+    (params, opt_state, loss_state, bad_batch), losses = jax.lax.scan(one_step, carry, inputs)
     return state._replace(
         params=params,
         opt_state=opt_state,
@@ -171,14 +180,6 @@ def _train_epoch(plan: Plan, key: Key, state: TrainState, data: Any, weights: Ar
         bad_epoch=jnp.where(bad_batch >= 0, state.epoch, -1),
         train_loss=state.train_loss.at[state.epoch].set(jnp.mean(losses)),
     )
-
-
-def _scalar_loss(loss_fn: LossFn) -> Callable:
-    def scalar(params: Params, key: Key, batch: Batch, loss_state: Any) -> tuple[Array, Any]:
-        loss, loss_state, _ = loss_fn(params, key, batch, loss_state)
-        return loss, loss_state
-
-    return scalar
 
 
 def _close_epoch(plan: Plan, state: TrainState, validation_loss: Array) -> TrainState:
