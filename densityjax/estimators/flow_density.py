@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from densityjax._typing import Array, Key, Params
+from densityjax.bijectors import feature_transforms
 from densityjax.estimators import _fitting, _saving
 from densityjax.models import Flow, map_rows, mixture, neural_spline_flow
 from densityjax.regimes.anomalies import conformal_p_value, density_threshold
@@ -32,6 +33,8 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
       num_hidden: residual blocks of the conditioners.
       mixing: 'lu' or 'permutation'; see `FlowConfig`.
       tail: 'lambert_w' or 'none'; see `FlowConfig`.
+      transforms: for each column 'identity', 'log' (positive values) or 'logit' (values in [0, 1]);
+        the density stays that of X. Values at an end are moved inside and counted. None: identity.
       dropout: share of hidden units dropped while training.
       num_epochs: most passes over the rows.
       batch_size: rows per step; None for about 64 steps an epoch.
@@ -50,6 +53,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
       calibration_score_: [K] sorted anomaly scores, -log density, of the calibration rows.
       is_normalised_: True, the density integrates to one.
       n_features_in_: number of columns.
+      squeezed_: how many training values of each column were moved inside from an end.
       history_: the `FitResult`, after `fit` alone.
     """
 
@@ -65,6 +69,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         num_hidden: int = 2,
         mixing: str = "lu",
         tail: str = "lambert_w",
+        transforms: Sequence[str] | None = None,
         dropout: float = 0.0,
         num_epochs: int = 200,
         batch_size: int | None = None,
@@ -83,6 +88,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         self.num_hidden = num_hidden
         self.mixing = mixing
         self.tail = tail
+        self.transforms = transforms
         self.dropout = dropout
         self.num_epochs = num_epochs
         self.batch_size = batch_size
@@ -147,11 +153,12 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         if constant.size:
             raise ValueError(f"X is constant in column {constant[0]}: it has no density")
         self.n_features_in_ = rows.shape[1]
+        self._fit_transforms(rows)
         self.flow_ = self._flow(self.n_features_in_)
         self.history_ = _fitting.fit_members(
             jax.random.key(self.random_state),
             self.flow_,
-            rows,
+            self._mapped(rows)[0],
             None,
             num_members=self.num_members,
             purge=self.purge,
@@ -166,6 +173,21 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         self.calibration_score_ = np.sort(-self.score_samples(held_out))
         return self
 
+    def _fit_transforms(self, rows: np.ndarray) -> None:
+        kinds = ["identity"] * rows.shape[1] if self.transforms is None else list(self.transforms)
+        if len(kinds) != rows.shape[1]:
+            raise ValueError(f"transforms has {len(kinds)} names: accepted are {rows.shape[1]}")
+        self.transform_ = feature_transforms.feature_transform(kinds)
+        self.ends_ = feature_transforms.fit_ends(self.transform_, rows)
+        _, self.squeezed_ = feature_transforms.squeeze(self.transform_, self.ends_, rows)
+
+    def _mapped(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Maps rows to where the flow lives; returns them and the log-determinants."""
+        rows, _ = feature_transforms.squeeze(self.transform_, self.ends_, rows)
+        return map_rows(
+            feature_transforms.forward, rows.astype(np.float32), shared=(self.transform_,)
+        )
+
     def _rows(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self, "params_")
         rows = _table(X, allow_nan=True)
@@ -173,14 +195,15 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             raise ValueError(
                 f"X has {rows.shape[1]} columns: accepted are the {self.n_features_in_} of the fit"
             )
-        return rows.astype(np.float32)
+        return rows
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Returns [N] log densities of the rows [N, D], in nats per unit volume of X.
 
         A row with a NaN gets NaN.
         """
-        return map_rows(_mixture_log_prob(self.flow_), self._rows(X), shared=(self.params_,))
+        rows = self._rows(X)
+        return map_rows(_mixture_log_prob(self.flow_), rows, shared=(self.params_,))
 
     def score(self, X: ArrayLike, y: None = None) -> float:
         """Returns the mean log density of the rows [N, D], in nats."""
@@ -237,7 +260,8 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self, "params_")
         seed = self.random_state if random_state is None else random_state
         keys = jax.random.split(jax.random.key(seed), n)
-        return map_rows(_mixture_sample(self.flow_), keys, shared=(self.params_,))
+        mapped = map_rows(_mixture_sample(self.flow_), keys, shared=(self.params_,))
+        return map_rows(feature_transforms.inverse, mapped, shared=(self.transform_,))[0]
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the fitted density to the folder `path`; raises NotFittedError before `fit`."""
@@ -249,7 +273,13 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             flow=self.flow_,
             params=self.params_,
             fitted={"n_features_in": self.n_features_in_},
-            arrays={"calibration_score": self.calibration_score_},
+            arrays={
+                "calibration_score": self.calibration_score_,
+                "lower": self.ends_.lower,
+                "upper": self.ends_.upper,
+                "num_at_lower": self.squeezed_.num_at_lower,
+                "num_at_upper": self.squeezed_.num_at_upper,
+            },
         )
 
     @classmethod
@@ -260,6 +290,14 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         loaded.flow_, loaded.params_ = flow, params
         loaded.n_features_in_ = settings["fitted"]["n_features_in"]
         loaded.calibration_score_ = arrays["calibration_score"]
+        kinds = (
+            ["identity"] * loaded.n_features_in_ if loaded.transforms is None else loaded.transforms
+        )
+        loaded.transform_ = feature_transforms.feature_transform(list(kinds))
+        loaded.ends_ = feature_transforms.Ends(arrays["lower"], arrays["upper"])
+        loaded.squeezed_ = feature_transforms.SqueezeReport(
+            arrays["num_at_lower"], arrays["num_at_upper"]
+        )
         return loaded
 
 

@@ -143,6 +143,7 @@ def _init(
 ) -> Params:
     """Fits standardisers and tails to the rows; networks start at zero output."""
     chex.assert_shape(x, (None, config.dim))
+    context = _checked_context(config, context, (x.shape[0],))
     layer_key, head_key = jax.random.split(key)
     standardiser, _ = affine.fit_robust(x, weights)
     params = {
@@ -154,7 +155,6 @@ def _init(
         standard, _ = jax.vmap(functools.partial(affine.forward, standardiser))(x)
         tails, _ = jax.vmap(functools.partial(lambert_w.fit, weights=weights))(standard.T)
         params["tail"] = {"logits": jax.vmap(lambert_w.logits_from_tail)(tails)}
-    context = _checked_context(config, context, (x.shape[0],))
     if head_net is not None and context is not None:
         params["context_standardiser"] = affine.fit_robust(context, weights)[0]._asdict()
         params["head"] = head_net.init(head_key)

@@ -1,0 +1,38 @@
+"""Blocks of time for early stopping: who learns from what, and how far apart."""
+
+import numpy as np
+import pytest
+
+from densityjax.estimators import _fitting
+
+
+@pytest.mark.parametrize(("num_members", "num_blocks"), [(1, 5), (2, 5), (5, 5), (8, 8)])
+def test_members_stop_on_blocks_of_their_own_away_from_what_they_learn(num_members, num_blocks):
+    num_rows, purge = 403, 7
+    train, validation = _fitting.folds(num_rows, num_members, purge)
+    assert train.shape == validation.shape == (num_members, num_rows)
+    assert set(np.unique(train)) == set(np.unique(validation)) == {0.0, 1.0}
+    np.testing.assert_allclose(validation.sum(1), num_rows / num_blocks, atol=1)
+    assert validation.sum(0).max() == 1  # no two members stop on the same rows
+    for learns, stops in zip(train, validation, strict=True):
+        distance = np.abs(np.flatnonzero(learns)[:, None] - np.flatnonzero(stops))
+        assert distance.min() == purge + 1
+    assert validation[0, -1] == 1  # a single member stops on the last rows
+    # Purged rows alone are lost to a member.
+    inside = train.sum(1) + validation.sum(1)
+    assert ((num_rows - inside) % purge == 0).all()
+    assert (inside >= num_rows - 2 * purge).all()
+
+
+def test_too_few_rows_say_how_many_are_needed():
+    with pytest.raises(ValueError, match="30 rows are too few: 5 blocks with a purge of 12"):
+        _fitting.folds(30, 1, 12)
+    with pytest.raises(ValueError, match="num_members is 0"):
+        _fitting.folds(30, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "size"), [(10, 256), (16_384, 256), (65_536, 1024), (10**7, 2048)]
+)
+def test_batches_grow_with_the_rows_within_limits(num_rows, size):
+    assert _fitting.default_batch_size(num_rows) == size
