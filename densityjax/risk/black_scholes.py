@@ -120,15 +120,7 @@ def implied_volatility(
     bond = jnp.asarray(strike) * jnp.exp(-jnp.asarray(rate) * horizon)
     intrinsic = jnp.maximum(spot - bond if is_call else bond - spot, 0.0)
     is_within = (price >= intrinsic) & (price < (spot if is_call else bond))
-    unit = jnp.sqrt(spot * bond)
-    distance = jnp.abs(jnp.log(spot / bond))
-    target = jnp.where(is_within, (price - intrinsic) / unit, 0.0)
-    total = _solve(target, distance)
-    root = jnp.sqrt(horizon)
-    vega = (
-        unit * root * _value_and_slope(jnp.maximum(total, jnp.finfo(unit.dtype).tiny), distance)[1]
-    )
-    return ImpliedVolatility(jnp.where(is_within, total / root, jnp.nan), vega, is_within)
+    return _from_time_value(price - intrinsic, is_within, spot, bond, horizon)
 
 
 def volatility_smile(law: PricingLaw, strikes: Array, *, spot: ArrayLike) -> ImpliedVolatility:
@@ -146,14 +138,15 @@ def volatility_smile(law: PricingLaw, strikes: Array, *, spot: ArrayLike) -> Imp
       An `ImpliedVolatility` of [K] fields.
     """
     chex.assert_rank(strikes, 1)
-    forward = spot * jnp.exp(law.rate * law.horizon)
-    market = {"spot": spot, "rate": law.rate, "horizon": law.horizon}
+    spot = jnp.asarray(spot)
+    discount = jnp.exp(-law.rate * law.horizon)
 
     def at(strike: Array) -> ImpliedVolatility:
-        call, put = law.payoff_fn(jnp.log(strike / forward))
-        of_call = implied_volatility(spot * call, strike, **market)
-        of_put = implied_volatility(spot * put, strike, is_call=False, **market)
-        return jax.tree.map(lambda a, b: jnp.where(strike >= forward, a, b), of_call, of_put)
+        bond = discount * strike
+        call, put = law.payoff_fn(jnp.log(bond / spot))
+        time_value = spot * jnp.where(bond >= spot, call, put)  # of the out-of-the-money side
+        is_within = (time_value >= 0.0) & (time_value < jnp.minimum(spot, bond))
+        return _from_time_value(time_value, is_within, spot, bond, law.horizon)
 
     return jax.vmap(at)(strikes)
 
@@ -198,6 +191,18 @@ def no_arbitrage_gaps(
         slope=jnp.maximum(jnp.max(jnp.maximum(slopes, -discount - slopes)), 0.0),
         convexity=jnp.maximum(jnp.max(-jnp.diff(slopes)), 0.0),
     )
+
+
+def _from_time_value(
+    time_value: Array, is_within: Array, spot: Array, bond: Array, horizon: ArrayLike
+) -> ImpliedVolatility:
+    """Inverts an out-of-the-money price, all arguments []; `bond` is the discounted strike."""
+    unit, root = jnp.sqrt(spot * bond), jnp.sqrt(horizon)
+    distance = jnp.abs(jnp.log(spot / bond))
+    total = _solve(jnp.where(is_within, time_value / unit, 0.0), distance)
+    positive = jnp.maximum(total, jnp.finfo(total.dtype).tiny)
+    vega = unit * root * _value_and_slope(positive, distance)[1]
+    return ImpliedVolatility(jnp.where(is_within, total / root, jnp.nan), vega, is_within)
 
 
 def _value_and_slope(total: Array, distance: Array) -> tuple[Array, Array]:

@@ -179,7 +179,7 @@ def law_from_samples(
 
 
 def option_price(
-    law: PricingLaw, strike: ArrayLike, *, spot: ArrayLike, is_call: bool = True
+    law: PricingLaw, strike: ArrayLike, *, spot: ArrayLike, is_call: ArrayLike = True
 ) -> Array:
     """Returns the discounted expected payoff of a European option; read the module's warning.
 
@@ -187,15 +187,15 @@ def option_price(
       law: martingale law of the return to expiry.
       strike: [] in money, positive.
       spot: [] price of the asset today, in money.
-      is_call: a call if true, else a put.
+      is_call: [] a call if true, else a put.
 
     Returns:
       [] price in money.
     """
-    chex.assert_rank([strike, spot], 0)
+    chex.assert_rank([strike, spot, is_call], 0)
     k = jnp.log(jnp.asarray(strike) / jnp.asarray(spot)) - law.rate * law.horizon
     call, put = law.payoff_fn(k)
-    return jnp.asarray(spot) * (call if is_call else put)
+    return jnp.asarray(spot) * jnp.where(jnp.asarray(is_call), call, put)
 
 
 def _integral(fn: Callable[[Array], Array], low: Array, high: Array, num_nodes: int) -> Array:

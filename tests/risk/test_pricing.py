@@ -14,6 +14,7 @@ from densityjax.risk import black_scholes, pricing
 SPOT, RATE, HORIZON, VOLATILITY = 100.0, 0.03, 0.25, 0.4
 TOTAL = VOLATILITY * HORIZON**0.5
 STRIKES = np.array([60.0, 80.0, 95.0, 100.0, 105.0, 130.0, 170.0])
+GRID = np.linspace(60.0, 160.0, 61)
 MARKET = {"spot": SPOT, "rate": RATE, "horizon": HORIZON}
 
 
@@ -42,30 +43,30 @@ def skewed_law(tail_weight=0.02):
         z = ndtri(u)
         return 0.1 * (z - 0.1 * z**2 + tail_weight * z**3)
 
-    return pricing.law_from_quantiles(quantile, rate=RATE, horizon=HORIZON)
+    return pricing.law_from_quantiles(quantile, rate=RATE, horizon=HORIZON, tail_cut=1e-13)
 
 
-def tabulate(law_fn, strikes=STRIKES):
-    """Calls, puts, gaps, smile and reported numbers of a law, in one compilation."""
+def tabulate(law_fn, strikes=STRIKES, *args, with_smile=False):
+    """Calls, puts, gaps, smile and reported numbers of `law_fn(*args)`, in one compilation."""
 
     @jax.jit
-    def run(strikes):
-        law = law_fn()
+    def run(strikes, *args):
+        law = law_fn(*args)
 
-        def both(strike):
-            price = functools.partial(pricing.option_price, law, strike, spot=SPOT)
-            return price(is_call=True), price(is_call=False)
+        def price(strike, is_call):
+            return pricing.option_price(law, strike, spot=SPOT, is_call=is_call)
 
-        calls, puts = jax.vmap(both)(strikes)
-        smile = black_scholes.volatility_smile(law, strikes, spot=SPOT)
+        sides = jax.vmap(jax.vmap(price, (0, None)), (None, 0))
+        calls, puts = sides(strikes, jnp.array([True, False]))
+        smile = black_scholes.volatility_smile(law, strikes, spot=SPOT) if with_smile else None
         gaps = black_scholes.no_arbitrage_gaps(strikes, calls, puts, **MARKET)
         return calls, puts, gaps, smile, law._replace(payoff_fn=None)
 
-    return run(jnp.asarray(strikes))
+    return run(jnp.asarray(strikes), *args)
 
 
 def test_a_normal_law_gives_black_scholes_and_a_flat_smile_in_single_precision():
-    calls, puts, gaps, smile, law = tabulate(normal_law)
+    calls, puts, gaps, smile, law = tabulate(normal_law, with_smile=True)
     np.testing.assert_allclose(calls, textbook(STRIKES), rtol=1e-4)
     np.testing.assert_allclose(puts, textbook(STRIKES, is_call=False), rtol=1e-4)
     np.testing.assert_allclose(smile.volatility, VOLATILITY, rtol=1e-4)
@@ -73,17 +74,27 @@ def test_a_normal_law_gives_black_scholes_and_a_flat_smile_in_single_precision()
     assert bool(law.is_tail_light)
 
 
-@pytest.mark.parametrize(("cut", "rtol"), [(1e-9, 2e-6), (1e-18, 2e-11)])
-def test_a_normal_law_gives_black_scholes_to_the_cut_in_double_precision(x64, cut, rtol):
-    calls, puts, _, smile, law = tabulate(lambda: normal_law(tail_cut=cut))
-    np.testing.assert_allclose(calls, textbook(STRIKES), rtol=rtol)
-    np.testing.assert_allclose(puts, textbook(STRIKES, is_call=False), rtol=rtol)
+def check_no_arbitrage(table, num_strikes):
+    calls, gaps = table[0][:num_strikes], table[2]
+    assert np.all(np.diff(calls) < 0.0)
+    assert np.all(np.diff(calls, 2) > 0.0)
+    np.testing.assert_allclose(gaps, 0.0, atol=1e-12)
+
+
+def test_a_normal_law_gives_black_scholes_to_rounding_in_double_precision(x64):
+    table = calls, puts, _, smile, law = tabulate(
+        lambda: normal_law(tail_cut=1e-18), GRID, with_smile=True
+    )
+    np.testing.assert_allclose(calls, textbook(GRID), rtol=2e-11)
+    np.testing.assert_allclose(puts, textbook(GRID, is_call=False), rtol=2e-11)
     assert np.all(smile.is_within_bounds)
-    np.testing.assert_allclose(smile.volatility, VOLATILITY, rtol=rtol)
+    np.testing.assert_allclose(smile.volatility, VOLATILITY, rtol=2e-11)
+    check_no_arbitrage(table, GRID.size)
     # The normal law has E[exp(r)] = exp(.11 + s^2 / 2): the shift takes the forecast mean out.
-    assert float(law.shift) == pytest.approx(RATE * HORIZON - 0.11 - TOTAL**2 / 2, abs=cut + 1e-14)
+    expected = RATE * HORIZON - 0.11 - TOTAL**2 / 2
+    assert float(law.shift) == pytest.approx(expected, abs=1e-14)
     assert float(law.tail_index) < 0.0
-    assert abs(float(law.cut_sensitivity)) < 100 * cut + 1e-14
+    assert abs(float(law.cut_sensitivity)) < 1e-14
 
 
 def test_a_skewed_law_is_priced_as_scipy_integrates_it(x64):
@@ -93,25 +104,16 @@ def test_a_skewed_law_is_priced_as_scipy_integrates_it(x64):
 
     mean = integrate.quad(price_ratio, -9, 9, epsabs=1e-13, epsrel=1e-13)[0]
     forward = SPOT * np.exp(RATE * HORIZON)
-    strikes = (1e-9, 80.0, 100.0, 125.0)  # the first pays the whole spot: a martingale
-    calls = tabulate(skewed_law, strikes)[0]
-    assert float(calls[0]) == pytest.approx(SPOT, rel=1e-10)
-    for strike, ours in zip(strikes, calls, strict=True):
+    table = calls, *_, smile, _ = tabulate(skewed_law, GRID, with_smile=True)
+    check_no_arbitrage(table, GRID.size)
+    assert np.ptp(smile.volatility) > 0.01
+    for strike, ours in zip(GRID[::20], calls[::20], strict=True):
 
         def payoff(z, strike=strike):
             return max(forward / mean * price_ratio(z) - strike * stats.norm.pdf(z), 0.0)
 
         fair = integrate.quad(payoff, -9, 9, epsabs=1e-12, limit=500)[0] * np.exp(-RATE * HORIZON)
-        assert float(ours) == pytest.approx(fair, rel=1e-6)  # the cut is worth 1e-7
-
-
-@pytest.mark.parametrize("law_fn", [normal_law, skewed_law])
-def test_prices_of_a_law_are_free_of_arbitrage(x64, law_fn):
-    calls, _, gaps, smile, _ = tabulate(law_fn, np.linspace(50.0, 200.0, 61))
-    assert np.all(np.diff(calls) < 0.0)
-    assert np.all(np.diff(calls, 2) > 0.0)
-    np.testing.assert_allclose(gaps, 0.0, atol=1e-12)
-    assert np.ptp(smile.volatility) > 0.01 or law_fn is normal_law
+        assert float(ours) == pytest.approx(fair, rel=2e-6)  # the cut, at 160
 
 
 def test_planted_arbitrage_is_measured():
@@ -136,8 +138,7 @@ def test_a_law_without_risk_pays_the_discounted_intrinsic_value(x64):
     def law_fn():
         return pricing.law_from_quantiles(lambda u: 0.3 + 0.0 * u, rate=RATE, horizon=HORIZON)
 
-    calls, puts, _, smile, law = tabulate(law_fn)
-    np.testing.assert_allclose(smile.volatility, 0.0, atol=1e-6)
+    calls, puts, _, _, law = tabulate(law_fn)
     value = SPOT - STRIKES * np.exp(-RATE * HORIZON)
     np.testing.assert_allclose(calls, np.maximum(value, 0.0), atol=1e-10)
     np.testing.assert_allclose(puts, np.maximum(-value, 0.0), atol=1e-10)
@@ -257,9 +258,8 @@ def test_samples_are_priced_as_the_discrete_law_they_are(x64):
 
 def test_draws_of_a_normal_law_price_within_their_standard_error(x64):
     draws = 0.11 + TOTAL * jax.random.normal(jax.random.key(0), (20_000,))
-    calls, _, gaps, _, law = tabulate(
-        lambda: pricing.law_from_samples(draws, rate=RATE, horizon=HORIZON)
-    )
+    law_fn = functools.partial(pricing.law_from_samples, rate=RATE, horizon=HORIZON)
+    calls, _, gaps, _, law = tabulate(law_fn, STRIKES, draws)
     assert max(float(gap) for gap in gaps) < 1e-13
     x = np.asarray(draws) + float(law.shift)
     payoffs = np.maximum(SPOT * np.exp(x)[:, None] - STRIKES, 0.0)
@@ -271,7 +271,15 @@ def test_draws_of_a_normal_law_price_within_their_standard_error(x64):
     assert float(law.cut_sensitivity) == pytest.approx(np.log1p(-lost), rel=1e-9)
 
 
-def test_delta_is_the_derivative_of_the_price(x64):
-    delta = jax.grad(lambda s: pricing.option_price(normal_law(), 105.0, spot=s))(SPOT)
-    d1 = (np.log(SPOT / 105.0) + RATE * HORIZON + TOTAL**2 / 2) / TOTAL
+def test_the_default_cut_costs_a_millionth_of_a_price_and_delta_is_its_derivative(x64):
+    @jax.jit
+    def price_and_delta(spot):
+        law = normal_law()
+        price = functools.partial(pricing.option_price, law, 130.0)
+        return *jax.value_and_grad(lambda s: price(spot=s))(spot), law.cut_sensitivity
+
+    price, delta, sensitivity = price_and_delta(SPOT)
+    assert 1e-10 < abs(float(price) / textbook(130.0) - 1.0) < 2e-6
+    assert -1e-7 < float(sensitivity) < -1e-10
+    d1 = (np.log(SPOT / 130.0) + RATE * HORIZON + TOTAL**2 / 2) / TOTAL
     assert float(delta) == pytest.approx(stats.norm.cdf(d1), rel=1e-6)
