@@ -31,7 +31,8 @@ import pandas as pd
 
 from densityjax import backtest, losses, market, training
 from densityjax.models import Flow, ReturnDistribution, neural_spline_flow
-from densityjax.models.forecaster import map_rows, return_marginals
+from densityjax.models.batching import map_rows
+from densityjax.models.forecaster import return_marginals
 
 PACKAGES = ("densityjax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "scipy")
 ROOT = pathlib.Path(__file__).resolve().parents[1]

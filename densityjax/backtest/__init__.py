@@ -1,6 +1,6 @@
 """Backtests: one bar loop for accounts, rules and grids, the metrics, and the record of a run."""
 
-from densityjax.backtest import metrics
+from densityjax.backtest import inference, metrics
 from densityjax.backtest.engine import AccountState, BacktestResult, run, start, step
 from densityjax.backtest.grid import product_grid, run_grid
 from densityjax.backtest.grid_result import GridMetrics, GridResult, Trial
@@ -39,6 +39,7 @@ __all__ = [
     "apply_rule",
     "bar_record",
     "buy_and_hold",
+    "inference",
     "make_terms",
     "market_moves",
     "metrics",
