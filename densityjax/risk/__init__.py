@@ -1,9 +1,27 @@
 """Risk of a forecast: tails, coverage tests, scoring rules and the baselines to beat.
 
-`tails` is JAX and works on one distribution; the rest is float64 on the host.
+`tails`, `pricing` and `black_scholes` are JAX and work on one distribution; the rest is float64 on
+the host.
 """
 
-from densityjax.risk import baselines, coverage, scoring, tails
+from densityjax.risk import (
+    baselines,
+    black_scholes,
+    coverage,
+    portfolio,
+    pricing,
+    scoring,
+    stress,
+    tails,
+)
+from densityjax.risk.black_scholes import (
+    ImpliedVolatility,
+    NoArbitrageGaps,
+    black_scholes_price,
+    implied_volatility,
+    no_arbitrage_gaps,
+    volatility_smile,
+)
 from densityjax.risk.coverage import (
     RiskTest,
     acerbi_szekely_test,
@@ -11,6 +29,24 @@ from densityjax.risk.coverage import (
     dynamic_quantile_test,
     independence_test,
     kupiec_test,
+)
+from densityjax.risk.portfolio import (
+    RiskContributions,
+    ShortfallWeights,
+    expected_shortfall_contributions,
+    minimum_expected_shortfall_weights,
+    minimum_variance_weights,
+    portfolio_expected_shortfall,
+    portfolio_returns,
+    portfolio_value_at_risk,
+    scenario_covariance,
+    volatility_contributions,
+)
+from densityjax.risk.pricing import (
+    PricingLaw,
+    law_from_quantiles,
+    law_from_samples,
+    option_price,
 )
 from densityjax.risk.scoring import (
     ScoreComparison,
@@ -22,6 +58,14 @@ from densityjax.risk.scoring import (
     fz0_loss,
     log_score,
     pinball_loss,
+)
+from densityjax.risk.stress import (
+    GapResult,
+    StressResult,
+    fatten_tails,
+    position_losses,
+    scale_volatility,
+    stress_table,
 )
 from densityjax.risk.tails import (
     RiskRecord,
@@ -35,11 +79,20 @@ from densityjax.risk.tails import (
 )
 
 __all__ = [
+    "GapResult",
+    "ImpliedVolatility",
+    "NoArbitrageGaps",
+    "PricingLaw",
+    "RiskContributions",
     "RiskRecord",
     "RiskTest",
     "ScoreComparison",
+    "ShortfallWeights",
+    "StressResult",
     "acerbi_szekely_test",
     "baselines",
+    "black_scholes",
+    "black_scholes_price",
     "censored_log_score",
     "christoffersen_test",
     "coverage",
@@ -49,17 +102,38 @@ __all__ = [
     "diebold_mariano",
     "dynamic_quantile_test",
     "expected_shortfall",
+    "expected_shortfall_contributions",
+    "fatten_tails",
     "fz0_loss",
+    "implied_volatility",
     "independence_test",
     "is_risk_acceptable",
     "kupiec_test",
+    "law_from_quantiles",
+    "law_from_samples",
     "log_score",
+    "minimum_expected_shortfall_weights",
+    "minimum_variance_weights",
+    "no_arbitrage_gaps",
+    "option_price",
     "pinball_loss",
+    "portfolio",
+    "portfolio_expected_shortfall",
+    "portfolio_returns",
+    "portfolio_value_at_risk",
+    "position_losses",
+    "pricing",
     "prob_above",
     "risk_record",
     "sample_expected_shortfall",
     "sample_value_at_risk",
+    "scale_volatility",
+    "scenario_covariance",
     "scoring",
+    "stress",
+    "stress_table",
     "tails",
     "value_at_risk",
+    "volatility_contributions",
+    "volatility_smile",
 ]
