@@ -17,7 +17,7 @@ from densityjax._typing import ArrayLike, NumpyArray
 HostQuantileFn = Callable[[NumpyArray], NumpyArray]  # [N] probabilities -> [N] log returns
 
 GAP = -0.05  # simple return of the gap scenario, against a long position
-NUM_NODES = 64  # Gauss-Legendre nodes of a tail mean: 1e-8 relative up to tail index 1/3
+NUM_NODES = 64  # Gauss-Legendre nodes of a tail mean: 1e-5 relative up to tail index 1/3
 TAIL_CUT = 1e-9  # probability beyond which outcomes are held: exp of a power law has no mean
 
 
