@@ -200,10 +200,10 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Returns [N] log densities of the rows [N, D], in nats per unit volume of X.
 
-        A row with a NaN gets NaN.
+        A row with a NaN gets NaN, and so does one outside the range of a transform.
         """
-        rows = self._rows(X)
-        return map_rows(_mixture_log_prob(self.flow_), rows, shared=(self.params_,))
+        mapped, log_det = self._mapped(self._rows(X))
+        return map_rows(_mixture_log_prob(self.flow_), mapped, shared=(self.params_,)) + log_det
 
     def score(self, X: ArrayLike, y: None = None) -> float:
         """Returns the mean log density of the rows [N, D], in nats."""

@@ -54,6 +54,9 @@ FEATURE_SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 NEEDS_VOLUME = ("volume_ratio", "volume_trend", "volume_zscore", "vwap_ratio")
 ATR = "atr_ratio"  # the one feature with a carried state
 
+POSITIVE = ("volatility", "vol_ratio", "volume_ratio", "volume_trend", "range", "vwap_ratio", ATR)
+UNIT_INTERVAL = ("price_position", "close_position", "body_ratio", "rsi")
+
 # kind: windows where the name carries none, and the formula of (columns, log returns, *windows)
 FORMULAS: dict[str, tuple[tuple[int, ...], Callable[..., np.ndarray]]] = {
     "return": ((), lambda c, r, k=0: _log_change(c, r, k) if k else np.expm1(r)),
@@ -198,6 +201,17 @@ def feature_names(
 
     left_out = () if has_volume else tuple(name for name in names if is_needy(name))
     return tuple(name for name in names if name not in left_out), left_out
+
+
+def feature_support(name: str) -> str:
+    """Returns where a feature of the sets lives: 'real', 'positive' or 'unit_interval'.
+
+    The ends 0 and 1 count in: volume can be zero, a close can be the bar's high.
+    """
+    kind = name.rstrip("_0123456789")
+    if kind in UNIT_INTERVAL:
+        return "unit_interval"
+    return "positive" if kind in (*POSITIVE, "volatility_ratio", "range_ratio") else "real"
 
 
 def compute_features(
