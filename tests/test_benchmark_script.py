@@ -38,7 +38,9 @@ def test_a_record_names_machine_versions_and_commit_and_its_numbers_agree(
 
 
 def test_training_cases_return_losses_that_are_finite(benchmark):
-    flow = benchmark.neural_spline_flow(1, context_dim=2, num_layers=1, num_bins=4, width=4)
+    flow = benchmark.neural_spline_flow(
+        1, context_dim=2, num_layers=1, num_bins=4, width=4, conditioner="mlp", tail="none"
+    )
     case = benchmark.train_step("step", flow, num_members=2, batch_size=8)
     _, loss = case.call()
     assert loss.shape == (2, case.work)
