@@ -131,10 +131,12 @@ def decide(frame: pd.DataFrame, params: rules.ThresholdParams) -> pd.DataFrame:
       Frame with the rows of `frame`: signal (1, 0, -1), confidence, in_distribution, position
       (target weight decided at the close, in equity) and reason in words.
     """
+    # The rule trades at its smallest p-value itself, the signal only above: one rounding lower.
+    below = np.nextafter(np.float32(params.min_p_value), np.float32(0.0))
     rule = flow_strategy.FlowRule(
         entry_z=float(params.entry_z),
         risk_budget=float(params.risk_budget),
-        min_p_value=float(params.min_p_value),
+        min_p_value=float(below),
         max_position=float(params.max_weight),
     )
     record = flow_strategy.flow_signals(

@@ -1,0 +1,146 @@
+"""The pipeline: one path for training, backtest and live, causal, repeatable, never silent."""
+
+import jax
+import numpy as np
+import pytest
+
+from densityjax import pipeline
+from densityjax.backtest import rules
+from densityjax.estimators import FlowDensity, ReturnForecaster
+from densityjax.market import compute_features, simulate_market
+
+BARS = simulate_market(jax.random.key(8), 1500).bars
+TRAINING = {"width": 8, "num_hidden": 1, "num_bins": 4, "num_epochs": 4, "batch_size": 128}
+RULE = rules.ThresholdParams(entry_z=0.03, exit_z=0.01, min_p_value=0.04, risk_budget=0.02)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    state = compute_features(BARS, "flow").iloc[:1000]
+    density = FlowDensity(num_layers=2, **TRAINING).fit(state.to_numpy())
+    forecaster = ReturnForecaster(num_members=1, **TRAINING).fit(BARS.iloc[:1000])
+    return pipeline.Pipeline("flow", density, forecaster)
+
+
+@pytest.fixture(scope="module")
+def reading(fitted):
+    return pipeline.read(fitted, BARS)
+
+
+def test_a_reading_says_what_the_models_say_of_the_same_bars(fitted, reading):
+    frame = reading.frame
+    assert frame.index.equals(BARS.index[-len(frame) :])
+    assert len(frame) == len(BARS) - pipeline.window("flow")
+    state = compute_features(BARS, "flow").loc[frame.index].to_numpy()
+    np.testing.assert_array_equal(frame["state_log_prob"], fitted.density.score_samples(state))
+    np.testing.assert_array_equal(frame["p_value"], fitted.density.p_value(state))
+    forecast = fitted.forecaster.predict(BARS)[-len(frame) :]
+    np.testing.assert_array_equal(frame["expected_return"], forecast.mean())
+    np.testing.assert_allclose(frame["expected_z"], forecast.mean() / forecast.std(), rtol=1e-6)
+    np.testing.assert_array_equal(frame["close"], BARS["close"].loc[frame.index])
+    expected = np.log(BARS["close"].shift(-1) / BARS["close"]).loc[frame.index]
+    np.testing.assert_allclose(frame["return_next"], expected, rtol=1e-10)
+
+
+def test_the_shortfall_is_the_worse_of_both_sides(reading):
+    rows = reading.forecast[:40]
+    draws = rows.sample(jax.random.key(0), 20_000)
+    worst = np.sort(draws, axis=1)
+    sides = [-worst[:, :1000].mean(1), worst[:, -1000:].mean(1)]
+    expected = reading.frame["expected_shortfall"].to_numpy()[:40]
+    np.testing.assert_allclose(np.maximum(*sides), expected, rtol=0.1)
+    assert (expected >= rows.expected_shortfall(0.95) - 1e-7).all()
+
+
+def test_pre_09_a_saved_pipeline_reads_bit_for_bit_alike(fitted, reading, tmp_path):
+    pipeline.save(fitted, tmp_path / "pipeline")
+    again = pipeline.read(pipeline.load(tmp_path / "pipeline"), BARS)
+    for name in reading.frame:
+        np.testing.assert_array_equal(again.frame[name], reading.frame[name])
+    with pytest.raises(ValueError, match="nothing"):
+        pipeline.load(tmp_path / "nothing")
+
+
+def test_ex_02_a_row_read_live_equals_the_row_of_the_whole_history(fitted, reading):
+    columns = reading.frame.columns.drop(["close", "return_next"])
+    for last in (700, 1100):
+        live = pipeline.read(fitted, BARS.iloc[: last + 1]).frame
+        assert live.index[-1] == BARS.index[last]
+        assert np.isnan(live["return_next"].iloc[-1])  # the next bar is not there yet
+        whole = reading.frame.loc[live.index]
+        np.testing.assert_allclose(live[columns], whole[columns], rtol=2e-3, atol=2e-5)
+
+
+def test_decisions_follow_the_rule_and_give_their_reasons(reading):
+    frame = reading.frame
+    decisions = pipeline.decide(frame, RULE)
+    assert decisions.index.equals(frame.index)
+    positions = rules.apply_rule(rules.threshold_rule, RULE, pipeline.signals(frame))
+    np.testing.assert_array_equal(decisions["position"], positions)
+    strange = frame["p_value"] < RULE.min_p_value
+    strong = np.sign(frame["expected_z"]) * (frame["expected_z"].abs() > RULE.entry_z)
+    np.testing.assert_array_equal(decisions["in_distribution"], ~strange)
+    np.testing.assert_array_equal(decisions["signal"], strong.where(~strange, 0))
+    np.testing.assert_array_equal(
+        decisions["signal"].abs() == 1, decisions["reason"].isin(["long", "short"])
+    )
+    assert set(decisions["reason"]) > {"long", "out of distribution", "weak forecast"}
+    assert np.abs(decisions["position"]).max() <= RULE.max_weight
+
+
+@pytest.mark.parametrize(
+    ("z", "p_value", "allow_short", "signal", "position", "reason"),
+    [
+        (0.5, 0.5, 1.0, 1, 1, "long"),
+        (-0.5, 0.5, 1.0, -1, -1, "short"),
+        (-0.5, 0.5, 0.0, -1, 0, "short not allowed"),
+        (0.02, 0.5, 1.0, 0, 0, "weak forecast"),
+        (0.5, 0.01, 1.0, 0, 0, "out of distribution"),
+        (0.5, 0.04, 1.0, 1, 1, "long"),  # the limit itself is ordinary, to signal and position
+    ],
+)
+def test_truth_table_of_a_first_row(reading, z, p_value, allow_short, signal, position, reason):
+    frame = reading.frame.iloc[:2].copy()
+    frame["expected_return"] = z * frame["return_std"]
+    frame["expected_z"], frame["p_value"] = z, p_value
+    frame["expected_shortfall"] = 0.01
+    decision = pipeline.decide(frame, RULE._replace(allow_short=allow_short)).iloc[0]
+    assert decision["signal"] == signal
+    assert decision["position"] == position
+    assert decision["reason"] == reason
+
+
+def test_a_position_is_held_between_entry_and_exit(reading):
+    frame = reading.frame.iloc[:3].copy()
+    frame["expected_z"] = [0.5, 0.02, 0.005]
+    frame["expected_return"] = frame["expected_z"] * frame["return_std"]
+    frame["p_value"], frame["expected_shortfall"] = 0.5, 0.04
+    decisions = pipeline.decide(frame, RULE)
+    np.testing.assert_allclose(decisions["position"], [0.5, 0.5, 0.0])
+    assert decisions["reason"].tolist() == ["long", "held", "weak forecast"]
+    assert decisions["signal"].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("column", ["expected_return", "p_value", "expected_shortfall"])
+def test_ex_04_a_nan_is_an_error_and_never_no_trade(reading, column):
+    frame = reading.frame.iloc[:5].copy()
+    frame.loc[frame.index[2], column] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        pipeline.decide(frame, RULE)
+
+
+def test_ex_04_a_broken_model_is_named_with_the_bar(fitted):
+    broken = ReturnForecaster()
+    broken.flow_, broken.names_ = fitted.forecaster.flow_, fitted.forecaster.names_
+    broken.params_ = jax.tree.map(
+        lambda leaf: np.full_like(leaf, np.nan), fitted.forecaster.params_
+    )
+    with pytest.raises(ValueError, match=r"the models answered \w+ = nan at 2018"):
+        pipeline.read(fitted._replace(forecaster=broken), BARS)
+
+
+def test_prices_are_those_of_the_bars_asked_for(reading):
+    index = reading.frame.index[5:9]
+    prices = pipeline.prices(BARS, index)
+    for name in ("open", "high", "low", "close"):
+        np.testing.assert_array_equal(getattr(prices, name), BARS.loc[index, name])
