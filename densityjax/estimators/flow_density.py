@@ -173,8 +173,12 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         self.calibration_score_ = np.sort(-self.score_samples(held_out))
         return self
 
+    def _kinds(self, num_columns: int) -> list[Any]:
+        """Returns the names of the columns' transforms; `feature_transform` checks them."""
+        return ["identity"] * num_columns if self.transforms is None else list(self.transforms)
+
     def _fit_transforms(self, rows: np.ndarray) -> None:
-        kinds = ["identity"] * rows.shape[1] if self.transforms is None else list(self.transforms)
+        kinds = self._kinds(rows.shape[1])
         if len(kinds) != rows.shape[1]:
             raise ValueError(f"transforms has {len(kinds)} names: accepted are {rows.shape[1]}")
         self.transform_ = feature_transforms.feature_transform(kinds)
@@ -220,13 +224,15 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Returns [N] labels: -1 where the density is below `threshold`, else +1.
 
-        These are the rows with a p-value of at most `false_alarm_rate`. A row with a NaN raises
-        ValueError: it is neither ordinary nor strange.
+        These are the rows with a p-value of at most `false_alarm_rate`. A row without a density
+        raises ValueError: it is neither ordinary nor strange.
         """
         margin = self.decision_function(X)
         if np.isnan(margin).any():
             row = np.flatnonzero(np.isnan(margin))[0]
-            raise ValueError(f"X has a NaN in row {row}: accepted are rows with a density")
+            raise ValueError(
+                f"X has no density in row {row}: accepted are numbers inside the transforms' ranges"
+            )
         return np.where(margin < 0, -1, 1)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -290,10 +296,8 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         loaded.flow_, loaded.params_ = flow, params
         loaded.n_features_in_ = settings["fitted"]["n_features_in"]
         loaded.calibration_score_ = arrays["calibration_score"]
-        kinds = (
-            ["identity"] * loaded.n_features_in_ if loaded.transforms is None else loaded.transforms
-        )
-        loaded.transform_ = feature_transforms.feature_transform(list(kinds))
+        kinds = loaded._kinds(loaded.n_features_in_)
+        loaded.transform_ = feature_transforms.feature_transform(kinds)
         loaded.ends_ = feature_transforms.Ends(arrays["lower"], arrays["upper"])
         loaded.squeezed_ = feature_transforms.SqueezeReport(
             arrays["num_at_lower"], arrays["num_at_upper"]

@@ -156,6 +156,26 @@ def test_trn_06_a_saved_density_answers_bit_for_bit_alike(fitted, tmp_path):
         FlowDensity.load(tmp_path / "density")
 
 
+def test_transforms_keep_the_density_on_the_columns_ranges_and_in_their_units(tmp_path):
+    rng = np.random.default_rng(0)
+    laws = [stats.lognorm(0.5, scale=3.0), stats.beta(2.0, 3.0)]
+    rows = np.stack([law.rvs(3000, random_state=rng) for law in laws], axis=1)
+    model = FlowDensity(**OPTIONS, transforms=["log", "logit"])
+    model.fit(rows[:2000], calibration=rows[2000:])
+    truth = sum(law.logpdf(rows[2000:, i]) for i, law in enumerate(laws))
+    assert abs(np.mean(truth - model.score_samples(rows[2000:]))) < 0.1
+    draws = model.sample(500)
+    assert (draws > 0).all()
+    assert (draws[:, 1] < 1).all()
+    assert np.isnan(model.score_samples([[-1.0, 0.5], [1.0, 1.5]])).all()
+    model.save(tmp_path / "density")
+    loaded = FlowDensity.load(tmp_path / "density")
+    np.testing.assert_array_equal(loaded.score_samples(rows), model.score_samples(rows))
+    np.testing.assert_array_equal(loaded.sample(500), draws)
+    with pytest.raises(ValueError, match="transforms has 1 names: accepted are 2"):
+        FlowDensity(**OPTIONS, transforms=["log"]).fit(rows)
+
+
 def test_ex_17_the_seed_decides_the_fit(fitted):
     again = FlowDensity(**OPTIONS).fit(TRAIN * UNITS, calibration=CALIBRATION * UNITS)
     rows = TEST[:100] * UNITS
@@ -175,7 +195,7 @@ def test_a_nan_stays_in_its_row_and_gets_no_label(fitted):
     np.testing.assert_array_equal(np.isnan(scores), [False, False, True, False])
     np.testing.assert_array_equal(np.delete(scores, 2), np.delete(expected, 2))
     np.testing.assert_array_equal(np.isnan(fitted.p_value(rows)), np.isnan(scores))
-    with pytest.raises(ValueError, match="NaN in row 2"):
+    with pytest.raises(ValueError, match="no density in row 2"):
         fitted.predict(rows)
 
 
