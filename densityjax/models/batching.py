@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-ROWS_PER_CALL = (64, 4096)  # compiled sizes: one for live use, one that bounds memory
+ROWS_PER_CALL = (64, 1024)  # compiled sizes: one for live use, one that bounds memory
 
 
 @functools.lru_cache(maxsize=128)

@@ -144,7 +144,9 @@ def _run(
     data, validation = jax.tree.map(jnp.asarray, (data, validation))
     if checkpoint_path is not None and checkpoint.exists(checkpoint_path):
         state = checkpoint.load(checkpoint_path, state)
-    state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)  # donated below
+    # Copied, for it is donated below; with its type named, or the weakly typed start would cost a
+    # second compilation, of the same program for what comes back from the first call.
+    state = jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype, copy=True), state)
     while not bool(jnp.all(state.is_stopped)):
         state = chunk(key, state, data, weights, validation, validation_weights)
         _raise_if_not_finite(state)
