@@ -73,6 +73,21 @@ def _from_numbers(values: pd.Series, source: str) -> pd.DatetimeIndex:
 
 
 def _from_text(text: pd.Series, source: str) -> pd.DatetimeIndex:
+    plain = text.str.replace(r"\s?(UTC|GMT)$", "", regex=True)
+    plain = plain.str.replace(r"^(\d{4})[./](\d\d)[./](\d\d)", r"\1-\2-\3", regex=True)
+    times = pd.to_datetime(plain, format="ISO8601", utc=True, errors="coerce")
+    if times.isna().any():
+        row = int(np.flatnonzero(times.isna())[0])
+        raise BarsError(
+            f"{source}: the timestamp of row {row}, {text.iloc[row]!r}, is not an ISO 8601 time "
+            "such as 2024-01-31 or 2024-01-31T13:00:00Z"
+        )
+    _refuse_mixed_zones(text, source)
+    return pd.DatetimeIndex(times)
+
+
+def _refuse_mixed_zones(text: pd.Series, source: str) -> None:
+    """Raises for the first time whose zone, or lack of one, differs from that of row 0."""
     zones = text.str.extract(ZONE_PATTERN, expand=False).fillna("none")
     zones = zones.str.replace(":", "", regex=False)
     zones = zones.where(~zones.isin(["Z", "UTC", "GMT", "+00", "-0000"]), "+0000")
@@ -83,13 +98,3 @@ def _from_text(text: pd.Series, source: str) -> pd.DatetimeIndex:
             f"{source}: mixed time zones: row 0 is {text.iloc[0]!r} and row {row} is "
             f"{text.iloc[row]!r}; write all times in UTC"
         )
-    plain = text.str.replace(r"\s?(UTC|GMT)$", "", regex=True)
-    plain = plain.str.replace(r"^(\d{4})[./](\d\d)[./](\d\d)", r"\1-\2-\3", regex=True)
-    times = pd.to_datetime(plain, format="ISO8601", utc=True, errors="coerce")
-    if times.isna().any():
-        row = int(np.flatnonzero(times.isna())[0])
-        raise BarsError(
-            f"{source}: the timestamp of row {row}, {text.iloc[row]!r}, is not an ISO 8601 time "
-            "such as 2024-01-31 or 2024-01-31T13:00:00Z"
-        )
-    return pd.DatetimeIndex(times)
