@@ -4,6 +4,7 @@ python scripts/run_experiment.py                       # NASDAQ, 1999-2018, ship
 python scripts/run_experiment.py --bars my_bars.csv    # your own
 """
 
+import _thread
 import argparse
 import os
 import pathlib
@@ -11,10 +12,11 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Callable
 from typing import Any, NoReturn
 
-REFUSED, INTERRUPTED, TERMINATED = 2, 130, 143  # exit statuses, as shells have them
+REFUSED = 2  # exit statuses, as shells have them
+STATUSES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143}
+RETRY_SECONDS = 0.02  # long enough to be out of the callback that dropped a `Stop`
 
 
 class Parser(argparse.ArgumentParser):
@@ -74,20 +76,18 @@ def main(words: list[str] | None = None) -> int:
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "densityjax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-    received, restore = _listen()
     try:
-        return _run(options, received)
+        with Listener() as listener:
+            return _run(options, listener)
     except (ValueError, OSError, FloatingPointError) as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return REFUSED
     except Stop as stop:
         print("stopped: no run was written", file=sys.stderr)
         return stop.args[0]
-    finally:
-        restore()
 
 
-def _run(options: dict[str, Any], received: list[int]) -> int:
+def _run(options: dict[str, Any], listener: "Listener") -> int:
     """Runs with progress on the screen, and prints the short table."""
     # Imported late: the cache must be named before jax starts, and --help must be quick.
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -98,8 +98,7 @@ def _run(options: dict[str, Any], received: list[int]) -> int:
     tasks: dict[str, TaskID] = {}
 
     def tell(stage: str, share: float) -> None:
-        if received:  # a signal that arrived inside a callback of a library is not lost
-            raise Stop(received[0])
+        listener.check()
         if stage not in tasks:
             for done in tasks.values():
                 bar.update(done, completed=1.0)
@@ -113,24 +112,49 @@ def _run(options: dict[str, Any], received: list[int]) -> int:
     return 0
 
 
-def _listen() -> tuple[list[int], Callable[[], None]]:
-    """Turns Ctrl-C and a polite kill into `Stop`; returns what came, and how to stop listening."""
-    received: list[int] = []
-    statuses = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+class Listener:
+    """Turns Ctrl-C and a polite kill into one `Stop`, wherever they arrive.
 
-    def stop(number: int, frame: types.FrameType | None) -> None:
-        received.append(statuses[signal.Signals(number)])
-        raise Stop(received[0])
+    Python drops what is raised inside some callbacks (of the garbage collector, say), so `Stop` is
+    raised again until it arrives. Further signals are ignored, for it is being tidied up by then.
+    """
 
-    if threading.current_thread() is not threading.main_thread():
-        return received, lambda: None  # signals are the main thread's
-    before = {number: signal.signal(number, stop) for number in statuses}
+    def __init__(self) -> None:
+        self.status = 0
+        self.is_dropped = False
+        self._before: dict[int, Any] = {}
 
-    def restore() -> None:
-        for number, handler in before.items():
+    def __enter__(self) -> "Listener":
+        """Starts to listen, in the main thread alone, for signals are the main thread's."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._receive) for number in STATUSES}
+            sys.unraisablehook, self._hook = self._dropped, sys.unraisablehook
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stops listening."""
+        if self._before:
+            sys.unraisablehook = self._hook
+        for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    return received, restore
+    def check(self) -> None:
+        """Raises `Stop` if it was dropped."""
+        if self.is_dropped:
+            self.is_dropped = False
+            raise Stop(self.status)
+
+    def _receive(self, number: int, frame: types.FrameType | None) -> None:
+        if not self.status:
+            self.status = STATUSES[number]
+            raise Stop(self.status)
+        self.check()
+
+    def _dropped(self, unraisable: Any) -> None:
+        if unraisable.exc_type is not Stop:
+            return self._hook(unraisable)
+        self.is_dropped = True
+        threading.Timer(RETRY_SECONDS, _thread.interrupt_main).start()
 
 
 if __name__ == "__main__":

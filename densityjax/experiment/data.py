@@ -15,6 +15,7 @@ HORIZON = 1  # bars ahead that are forecast
 MIN_PART_ROWS = 50  # bars of the validation and of the test part, for any figure to mean something
 FRACTIONS = (0.7, 0.15, 0.15)  # shares of train, validation and test
 WINDOWS_TO_FIT = 4  # train rows, in purges: each member drops two beside the block it stops on
+IDLE_VOLUME = "The volume is zero in all training rows and was left aside."
 
 
 class Data(NamedTuple):
@@ -60,7 +61,17 @@ def load(arguments: Arguments) -> Data:
         bars = market.validate_bars(bars, source=f"{source} after repair")
         repairs, notes = report.changes, [repair_note(report)]
     _check_length(bars, arguments)
-    return Data(bars, (*bars.attrs["notes"], *notes), repairs, truth)
+    notes = [*bars.attrs["notes"], *notes]
+    train = bars.iloc[split_bars(bars, arguments).train]
+    if "volume" in bars and not (train["volume"] > 0.0).any():
+        bars = bars.drop(columns="volume")
+        notes.append(IDLE_VOLUME)
+    return Data(bars, tuple(notes), repairs, truth)
+
+
+def split_bars(bars: pd.DataFrame, arguments: Arguments) -> market.Split:
+    """Returns the rows of train, validation and test."""
+    return market.split(bars, fractions=FRACTIONS, purge=purge(arguments))
 
 
 def purge(arguments: Arguments) -> int:

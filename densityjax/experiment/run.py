@@ -19,14 +19,16 @@ from densityjax import market, pipeline, report
 from densityjax.estimators import FlowDensity, ReturnForecaster
 from densityjax.experiment import record
 from densityjax.experiment.arguments import Arguments
-from densityjax.experiment.data import FRACTIONS, Data, load, purge
+from densityjax.experiment.data import Data, load, purge, split_bars
 from densityjax.experiment.folders import check_new, new_folder, write_json
 from densityjax.experiment.judge import judge
+from densityjax.market.features import feature_support
 from densityjax.training import FitProgress
 
 Progress = Callable[[str, float], None]  # stage in words, share of it done
 
 ALARM_RATE = 0.01  # share of ordinary bars that are marked as anomalies
+TRANSFORMS = {"real": "identity", "positive": "log", "unit_interval": "logit"}
 QUICK_EPOCHS = 10  # of both models
 QUICK_MEMBERS = 2  # flows of the forecaster's ensemble
 
@@ -88,7 +90,7 @@ def _write_run(
 ) -> None:
     """Fits, judges and writes everything but the page."""
     bars, gap = data.bars, purge(arguments)
-    parts = market.split(bars, fractions=FRACTIONS, purge=gap)._asdict()
+    parts = split_bars(bars, arguments)._asdict()
     fitted = fit(arguments, bars, parts, tell)
     clock.lap("fit")
     tell("forecasting every bar", 0.0)
@@ -145,6 +147,7 @@ def fit(
         state.loc[state.index.isin(bars.index[parts[name]])].to_numpy()
         for name in ("train", "validation")
     )
+    density.set_params(transforms=[TRANSFORMS[feature_support(name)] for name in state.columns])
     density.fit(
         train, calibration=validation, callback=callback("fitting the density of the state")
     )

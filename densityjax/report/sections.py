@@ -232,7 +232,7 @@ def footer(record: Record) -> str:
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("time", ", ".join(f"{name} {format_seconds(value)}" for name, value in seconds.items())),
     ]
-    command = html.tag("p", f"Arguments: {html.tag('code', html.text(words))}") if words else ""
+    command = html.tag("p", f"To repeat it: {html.tag('code', html.text(words))}") if words else ""
     return html.tag(
         "footer",
         html.table((), [line for line in lines if line[1]], numbers=False)

@@ -136,7 +136,7 @@ for _tail, _confidence in (("1", "99"), ("5", "95")):
             f"Christoffersen test, {_tail} %",
             "p_value",
             "Chance of violations this far off in number, or this clustered, if the quantile were "
-            f"right, with violations at random in {_tail} % of bars; below 0.05 it probably is not.",
+            f"right, with violations at random in {_tail} % of bars; below 0.05 it hardly is.",
         ),
         f"mean_value_at_risk_{_confidence}": Term(
             f"mean value at risk, {_confidence} %",
