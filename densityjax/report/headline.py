@@ -231,6 +231,12 @@ def _luck_of_choice(record: Record) -> list[str]:
     shown, luck = _number(grid, "validation_sharpe_ratio"), _number(grid, "expected_max_sharpe")
     if shown is None or luck is None:
         return []
+    if shown <= 0:
+        return [
+            f"Not one of {format_value(grid.get('num_trials'), 'count')} rules gained on the "
+            f"validation rows (best Sharpe ratio {format_value(shown, 'ratio')}): staying out would "
+            "have been the better choice."
+        ]
     side = "below or at" if shown <= luck else "above"
     return [
         f"The rule was the best of {format_value(grid.get('num_trials'), 'count')} on the "

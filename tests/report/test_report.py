@@ -383,6 +383,16 @@ def test_losing_to_the_market_and_short_spans_are_said(tmp_path):
     assert "1.0 years of test rows" in text
 
 
+def test_a_choice_among_losing_rules_is_called_one(tmp_path):
+    grid = {"num_trials": 400, "validation_sharpe_ratio": -3.9, "expected_max_sharpe": 16.0}
+    ours = {"total_return": -0.1, "sharpe_ratio": -5.0}
+    market = {"total_return": 0.1, "sharpe_ratio": 0.6}
+    record = record_with(tmp_path, strategy=ours, buy_and_hold=market, grid=grid)
+    text = " ".join(headline.money(record).sentences)
+    assert "Not one of 400 rules gained on the validation rows" in text
+    assert "luck alone" not in text
+
+
 def test_the_familiar_verdict_allows_for_sampling_error(tmp_path):
     config = {"split": {"validation": {"rows": 1000}, "test": {"rows": 1000}}}
     answers = {}
