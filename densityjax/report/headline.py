@@ -160,7 +160,9 @@ def money(record: Record) -> Verdict | None:
     low, high = _number(ours, "sharpe_ratio_low"), _number(ours, "sharpe_ratio_high")
     ahead_in_risk = sharpe is None or market_sharpe is None or sharpe > market_sharpe
     proven = low is not None and low > 0
-    if gain > market and ahead_in_risk:
+    if market < gain < 0:
+        answer, tone = "Lost less, but lost", "open"
+    elif gain > market and ahead_in_risk:
         answer, tone = ("Ahead on these rows", "good") if proven else ("Ahead, within luck", "open")
     elif gain > market or (sharpe is not None and market_sharpe is not None and ahead_in_risk):
         answer, tone = (
@@ -234,8 +236,8 @@ def _luck_of_choice(record: Record) -> list[str]:
     if shown <= 0:
         return [
             f"Not one of {format_value(grid.get('num_trials'), 'count')} rules gained on the "
-            f"validation rows (best Sharpe ratio {format_value(shown, 'ratio')}): staying out would "
-            "have been the better choice."
+            f"validation rows (best Sharpe ratio {format_value(shown, 'ratio')}): staying out "
+            "would have been the better choice."
         ]
     side = "below or at" if shown <= luck else "above"
     return [

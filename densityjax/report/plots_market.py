@@ -15,6 +15,7 @@ from densityjax.report.record import column, require
 
 SPLIT_COLOURS = {"train": style.FAINT, "validation": style.GREEN, "test": style.BLUE}
 LARGE_RANGE = 2.0  # highest over lowest price from which a logarithmic axis reads better
+MIN_TICKS = 3  # of a logarithmic axis; with fewer, finer steps are taken
 CROWD = 300  # alarms from which smaller marks keep the price visible
 CLIPPED_SHARE = 0.002  # share of rows beyond either edge of the histogram of log densities
 
@@ -169,8 +170,12 @@ def _set_price_scale(axes: Axes, price: pd.Series) -> None:
         axes.set_yscale("log")
         axes.set_ylabel("price (log scale)")
         low, high = np.log10(price.min()), np.log10(price.max())
-        ticks = [10.0**power * step for power in range(-9, 10) for step in (1, 2, 5)]
-        axes.set_yticks([tick for tick in ticks if 10**low / 1.1 <= tick <= 10**high * 1.1])
+        for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+            ticks = [10.0**power * step for power in range(-9, 10) for step in steps]
+            ticks = [tick for tick in ticks if 10**low / 1.1 <= tick <= 10**high * 1.1]
+            if len(ticks) >= MIN_TICKS:
+                break
+        axes.set_yticks(ticks)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.yaxis.set_minor_formatter(lambda *_: "")
         axes.minorticks_off()

@@ -383,6 +383,22 @@ def test_losing_to_the_market_and_short_spans_are_said(tmp_path):
     assert "1.0 years of test rows" in text
 
 
+def test_a_smaller_loss_is_not_called_a_lead(tmp_path):
+    ours = {"total_return": -0.1, "sharpe_ratio": -1.0}
+    market = {"total_return": -0.2, "sharpe_ratio": -2.0}
+    verdict = headline.money(record_with(tmp_path, strategy=ours, buy_and_hold=market))
+    assert (verdict.answer, verdict.tone) == ("Lost less, but lost", "open")
+
+
+def test_a_log_axis_of_prices_has_several_ticks():
+    stamps = pd.date_range("2024-01-01", periods=200, tz="UTC")
+    price = np.linspace(15.0, 38.0, 200)
+    frame = pd.DataFrame({"close": price, "log_prob": 0.0, "p_value": 0.5}, stamps)
+    axes = price_with_anomalies(frame, None, 0.01).axes[0]
+    assert axes.get_yscale() == "log"
+    assert sum(15.0 <= tick <= 38.0 for tick in axes.get_yticks()) >= 3
+
+
 def test_a_choice_among_losing_rules_is_called_one(tmp_path):
     grid = {"num_trials": 400, "validation_sharpe_ratio": -3.9, "expected_max_sharpe": 16.0}
     ours = {"total_return": -0.1, "sharpe_ratio": -5.0}
