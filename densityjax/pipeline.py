@@ -25,6 +25,15 @@ from densityjax.strategies import flow as flow_strategy
 
 TAIL_CONFIDENCE = 0.95  # of the expected shortfall that sizes positions
 SETTINGS = "pipeline.json"
+# What rules are told of a bar without a forecast: stranger than any gate lets pass.
+QUIET = {
+    "expected_z": 0.0,
+    "p_value": -1.0,
+    "expected_shortfall": 1.0,
+    "return_std": 1.0,
+    "expected_return": 0.0,
+    "state_log_prob": 0.0,
+}
 
 
 class Pipeline(NamedTuple):
@@ -110,8 +119,41 @@ def _two_sided_shortfall(forecast: ReturnDistribution, mean: np.ndarray) -> np.n
     return np.maximum(long_side, (mean - below) / tail)
 
 
+def on_every_bar(frame: pd.DataFrame, bars: pd.DataFrame) -> pd.DataFrame:
+    """Lays the rows of a reading out on every bar from the first of them to the last.
+
+    Money knows no gaps: an account lives through bars without a forecast (those whose features
+    reach into a repaired gap), and is flat in them.
+
+    Args:
+      frame: rows of a reading.
+      bars: all bars.
+
+    Returns:
+      Frame of contiguous bars: the columns of `frame`, NaN where there is no forecast but for
+      close, and has_forecast.
+    """
+    every = bars.loc[frame.index[0] : frame.index[-1]]
+    full = frame.reindex(every.index)
+    full["has_forecast"] = every.index.isin(frame.index)
+    full["close"] = every["close"]
+    return full
+
+
+def _quiet(frame: pd.DataFrame) -> pd.DataFrame:
+    """Fills bars without a forecast with values on which every rule is flat; no other NaN."""
+    if "has_forecast" not in frame:
+        return frame
+    is_missing = ~frame["has_forecast"].to_numpy(bool)
+    filled = frame.copy()
+    for name, value in QUIET.items():
+        filled.loc[is_missing, name] = value
+    return filled
+
+
 def signals(frame: pd.DataFrame) -> rules.Signals:
     """Returns the columns of a reading that trading rules read, float32."""
+    frame = _quiet(frame)
     return rules.Signals(
         expected_z=frame["expected_z"].to_numpy(np.float32),
         density_p_value=frame["p_value"].to_numpy(np.float32),
@@ -131,6 +173,7 @@ def decide(frame: pd.DataFrame, params: rules.ThresholdParams) -> pd.DataFrame:
       Frame with the rows of `frame`: signal (1, 0, -1), confidence, in_distribution, position
       (target weight decided at the close, in equity) and reason in words.
     """
+    frame = _quiet(frame)
     # The rule trades at its smallest p-value itself, the signal only above: one rounding lower.
     below = np.nextafter(np.float32(params.min_p_value), np.float32(0.0))
     rule = flow_strategy.FlowRule(
@@ -152,6 +195,8 @@ def decide(frame: pd.DataFrame, params: rules.ThresholdParams) -> pd.DataFrame:
     reason = np.char.replace(reason, "_", " ").astype(object)
     reason[(position != 0) & (record.signal == 0)] = "held"
     reason[(position == 0) & (record.signal < 0)] = "short not allowed"
+    if "has_forecast" in frame:
+        reason[~frame["has_forecast"].to_numpy(bool)] = "no forecast"
     return pd.DataFrame(
         {
             "signal": record.signal.astype(int),

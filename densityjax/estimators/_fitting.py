@@ -15,11 +15,12 @@ from densityjax.models import Flow
 
 
 @functools.lru_cache(maxsize=64)
-def likelihood_loss(flow: Flow) -> Callable:
+def likelihood_loss(flow: Flow, *, drops_out: bool) -> Callable:
     """Returns the negative log-likelihood of each row of a batch; one object per flow.
 
     Args:
       flow: the density; a batch is (x [B, D],) or (x [B, D], context [B, C]).
+      drops_out: whether the flow's dropout acts, as in training and never in judging.
 
     Returns:
       A loss as `training.fit` takes it.
@@ -27,7 +28,7 @@ def likelihood_loss(flow: Flow) -> Callable:
 
     def loss(params: Params, key: Key, batch: tuple, loss_state: Any) -> tuple[Array, Any, tuple]:
         def one(key: Key, *row: Array) -> Array:
-            dropout_key = key if flow.config.dropout else None
+            dropout_key = key if drops_out else None
             log_prob_fn = functools.partial(flow.log_prob, params, dropout_key=dropout_key)
             return losses.negative_log_likelihood(log_prob_fn, *row)
 
@@ -124,12 +125,13 @@ def fit_members(
     params = init_members(flow)(init_keys, jnp.asarray(weights), *data)
     return training.fit_ensemble(
         jax.random.split(fit_key, num_members),
-        likelihood_loss(flow),
+        likelihood_loss(flow, drops_out=flow.config.dropout > 0),
         params,
         data,
         validation=data,
         weights=weights,
         validation_weights=validation_weights,
+        validation_loss_fn=likelihood_loss(flow, drops_out=False),
         optimizer=training.adamw(
             num_steps=max(num_epochs, 1) * -(-x.shape[0] // max(batch_size, 1)),
             learning_rate=learning_rate,

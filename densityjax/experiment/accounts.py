@@ -9,12 +9,14 @@ import pandas as pd
 from densityjax import backtest, pipeline
 from densityjax.backtest import inference, metrics, rules
 from densityjax.experiment.frames import part, values
-from densityjax.market import periods_per_year
+from densityjax.market import log_returns, periods_per_year
 
 TRADING_SHARES = (0.9, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)  # of validation bars that trade
 EXIT_SHARES = (1.0, 0.7, 0.5)  # of validation bars above the exit threshold; 1 never leaves early
 GATES = (0.0, 0.01, 0.05, 0.1)  # smallest p-value of a state that is traded
 BUDGET_QUANTILES = (0.1, 0.5, 0.9)  # of validation shortfalls: what the risk budget is set to
+HALF_LIFE = 10.0  # bars, of the benchmark's volatility: near RiskMetrics' decay of .94
+MIN_VOLATILITY = 1e-6  # of a flat stretch, log return per bar: the weight is capped anyway
 NEVER_MOVED = "the account never moved"
 
 Metrics = dict[str, dict[str, Any]]
@@ -57,12 +59,13 @@ def choose_rule(
       The grid as a frame, the parameters of the best rule, and the section `grid`.
     """
     validation = part(frame, "validation")
+    every = pipeline.on_every_bar(validation, bars)
     result = backtest.run_grid(
         rules.threshold_rule,
         rule_grid(validation),
-        pipeline.signals(validation),
-        pipeline.prices(bars, validation.index),
-        periods_per_year=periods_per_year(validation.index),
+        pipeline.signals(every),
+        pipeline.prices(bars, every.index),
+        periods_per_year=periods_per_year(every.index),
         costs=costs,
     )
     best = result.best("sharpe_ratio")
@@ -100,7 +103,8 @@ def trade(
     Returns:
       The record of the test bars, and the sections of the strategy and the benchmarks.
     """
-    test = part(frame, "test")
+    judged = part(frame, "test")
+    test = pipeline.on_every_bar(judged, bars)
     decisions = pipeline.decide(test, rule)
     prices, per_year = pipeline.prices(bars, test.index), periods_per_year(test.index)
     target = float(np.nanstd(values(part(frame, "train"), "return_next"), ddof=1))
@@ -108,7 +112,9 @@ def trade(
         "strategy": decisions["position"].to_numpy(),
         "buy_and_hold": np.ones(len(test), np.float32),
         "volatility_target": rules.apply_rule(
-            rules.volatility_target, rules.VolatilityParams(target), pipeline.signals(test)
+            rules.volatility_target,
+            rules.VolatilityParams(target),
+            rules.Signals(return_std=recent_volatility(bars).loc[test.index].to_numpy()),
         ),
     }
     results = {name: backtest.run(held, prices, costs=costs) for name, held in weights.items()}
@@ -116,15 +122,22 @@ def trade(
     low, high = inference.sharpe_interval(
         np.asarray(results["strategy"].returns), periods_per_year=per_year
     )
-    passed = values(decisions, "in_distribution")
+    seen = decisions.loc[judged.index]
     sections["strategy"] |= {
         "sharpe_ratio_low": (low, NEVER_MOVED),
         "sharpe_ratio_high": (high, NEVER_MOVED),
-        "in_distribution_ratio": metrics.in_distribution_ratio(passed),
-        "average_log_prob": metrics.average_log_prob(values(test, "state_log_prob")),
-        "average_confidence": metrics.average_confidence(values(decisions, "confidence")),
+        "in_distribution_ratio": metrics.in_distribution_ratio(values(seen, "in_distribution")),
+        "average_log_prob": metrics.average_log_prob(values(judged, "state_log_prob")),
+        "average_confidence": metrics.average_confidence(values(seen, "confidence")),
+        "num_without_forecast": len(test) - len(judged),
     }
     return _record(test, decisions, results, alarm_rate), sections
+
+
+def recent_volatility(bars: pd.DataFrame) -> pd.Series:
+    """Returns the EWMA volatility of log returns up to each bar, which no model has touched."""
+    square = log_returns(bars).pow(2.0)
+    return square.ewm(halflife=HALF_LIFE, min_periods=2).mean().pow(0.5).clip(lower=MIN_VOLATILITY)
 
 
 def _record(

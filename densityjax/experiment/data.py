@@ -107,6 +107,37 @@ def _check_length(bars: pd.DataFrame, arguments: Arguments) -> None:
         )
 
 
+def check_usable(bars: pd.DataFrame, usable: pd.Index, parts: dict[str, slice]) -> None:
+    """Raises where gaps or missing volumes leave a part with too few rows to work on.
+
+    Args:
+      bars: all bars.
+      usable: times of the bars whose features are whole.
+      parts: part -> rows of `bars`.
+
+    Raises:
+      ValueError: names the part, its usable rows, and what may be wrong with the bars.
+    """
+    for name, rows in parts.items():
+        index = bars.index[rows]
+        found = int(index.isin(usable).sum())
+        if found < MIN_PART_ROWS:
+            columns = [
+                c for c in ("volume", "is_filled") if c in bars and _is_broken(bars, c, rows)
+            ]
+            because = f"; look at the column {' and '.join(columns)} there" if columns else ""
+            raise ValueError(
+                f"{bars.attrs.get('source', 'bars')}: the {name} part, {index[0]} to {index[-1]}, "
+                f"has {found} bars with whole features, accepted is at least {MIN_PART_ROWS}"
+                f"{because}"
+            )
+
+
+def _is_broken(bars: pd.DataFrame, column: str, rows: slice) -> bool:
+    values = bars[column].iloc[rows]
+    return bool(values.any() if column == "is_filled" else values.isna().any())
+
+
 def _truth(bars: pd.DataFrame) -> pd.Series:
     """Simulates the market again for the law that its bars came from."""
     simulated = market.simulate_market(jax.random.key(0), SIMULATED_BARS)

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from densityjax import market, pipeline, report
-from densityjax.estimators import FlowDensity, ReturnForecaster
+from densityjax.estimators import FlowDensity, ReturnForecaster, forecast_rows
 from densityjax.experiment import record
 from densityjax.experiment.arguments import Arguments
-from densityjax.experiment.data import Data, load, purge, split_bars
+from densityjax.experiment.data import Data, check_usable, load, purge, split_bars
 from densityjax.experiment.folders import check_new, new_folder, write_json
 from densityjax.experiment.judge import judge
 from densityjax.market.features import feature_support
@@ -141,8 +141,9 @@ def fit(
         return lambda done: tell(stage, done.epoch / done.num_epochs)
 
     forecaster, density = _models(arguments)
-    forecaster.fit(bars.iloc[parts["train"]], callback=callback("fitting the forecaster"))
     state = market.compute_features(bars, arguments.state_features)
+    check_usable(bars, state.index.intersection(forecast_rows(bars).index), parts)
+    forecaster.fit(bars.iloc[parts["train"]], callback=callback("fitting the forecaster"))
     train, validation = (
         state.loc[state.index.isin(bars.index[parts[name]])].to_numpy()
         for name in ("train", "validation")

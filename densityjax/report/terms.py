@@ -287,7 +287,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "buy_and_hold": ("Buy and hold", "The market itself, held from the first bar to the last."),
     "volatility_target": (
         "Volatility target",
-        "The market held in a size that keeps the forecast risk at the training rows' level, with "
+        "The market held in a size that keeps its recent volatility at the training rows' level, with "
         "all of the equity at most.",
     ),
 }

@@ -5,6 +5,7 @@ The host looks at the state only between chunks: for progress, checkpoints and a
 """
 
 import functools
+import hashlib
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -127,6 +128,14 @@ def _check_loss(plan: Plan, params: Params, data: Any, loss_state: Any, *weights
         )
 
 
+def _fingerprint(key: Key, plan: Plan, *arrays: Any) -> np.ndarray:
+    """Returns 32 bytes that tell this fit from one with another key, size or array."""
+    digest = hashlib.sha256(repr(plan[2:6]).encode())
+    for leaf in jax.tree.leaves((jax.random.key_data(key), *arrays)):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
 def _run(
     key: Key,
     plan: Plan,
@@ -142,8 +151,15 @@ def _run(
 ) -> FitResult:
     chunk = _compiled(plan, weight_ranks)
     data, validation = jax.tree.map(jnp.asarray, (data, validation))
+    mark = _fingerprint(key, plan, data, weights, validation, validation_weights)
     if checkpoint_path is not None and checkpoint.exists(checkpoint_path):
-        state = checkpoint.load(checkpoint_path, state)
+        stored = checkpoint.load(checkpoint_path, {"state": state, "fit": mark})
+        if not np.array_equal(stored["fit"], mark):
+            raise ValueError(
+                f"checkpoint_path is {str(checkpoint_path)!r}: it holds another fit, with other "
+                "data, weights, key or sizes; accepted is a new folder or that of this very fit"
+            )
+        state = stored["state"]
     # Copied, for it is donated below; with its type named, or the weakly typed start would cost a
     # second compilation, of the same program for what comes back from the first call.
     state = jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype, copy=True), state)
@@ -151,7 +167,7 @@ def _run(
         state = chunk(key, state, data, weights, validation, validation_weights)
         _raise_if_not_finite(state)
         if checkpoint_path is not None:
-            checkpoint.save(checkpoint_path, state)
+            checkpoint.save(checkpoint_path, {"state": state, "fit": mark})
         if callback is not None:
             epoch, running = int(jnp.max(state.epoch)), int(jnp.sum(~state.is_stopped))
             callback(FitProgress(epoch, plan.num_epochs, running, float(state.best_loss.mean())))
@@ -204,6 +220,7 @@ def fit(
     patience: int = 20,
     weights: ArrayLike | None = None,
     validation_weights: ArrayLike | None = None,
+    validation_loss_fn: LossFn | None = None,
     loss_state: Any = (),
     chunk_epochs: int = 10,
     callback: Callable[[FitProgress], None] | None = None,
@@ -227,6 +244,8 @@ def fit(
       patience: epochs without a lower validation loss before stopping.
       weights: [N] weights of the training rows, or None for ones.
       validation_weights: [V] the same for the validation rows.
+      validation_loss_fn: loss that judges the validation rows, without dropout for one; None
+        takes `loss_fn`.
       loss_state: what the loss carries from step to step, or ().
       chunk_epochs: epochs per compiled call; the host looks in between.
       callback: told a `FitProgress` after each chunk.
@@ -241,7 +260,9 @@ def fit(
       FloatingPointError: if a loss or gradient is not finite; names the first epoch and batch.
     """
     num_rows = _num_rows(data, "data")
+    params = jax.tree.map(jnp.asarray, params)
     plan = _plan(loss_fn, optimizer, num_epochs, batch_size, patience, chunk_epochs, num_rows)
+    plan = plan._replace(validation_loss_fn=validation_loss_fn)
     _check_loss(plan, params, data, loss_state, weights, validation_weights)
     if validation is None:
         validation, validation_weights = data, weights
@@ -272,6 +293,7 @@ def fit_ensemble(
     patience: int = 20,
     weights: ArrayLike | None = None,
     validation_weights: ArrayLike | None = None,
+    validation_loss_fn: LossFn | None = None,
     loss_state: Any = (),
     chunk_epochs: int = 10,
     callback: Callable[[FitProgress], None] | None = None,
@@ -291,6 +313,7 @@ def fit_ensemble(
       patience: as in `fit`.
       weights: [N] shared, [M, N] of each member (bootstrap counts, windows), or None.
       validation_weights: [V] shared, [M, V] of each member, or None.
+      validation_loss_fn: as in `fit`.
       loss_state: as in `fit`, for one member; each gets a copy.
       chunk_epochs: as in `fit`.
       callback: as in `fit`.
@@ -304,7 +327,9 @@ def fit_ensemble(
       FloatingPointError: as in `fit`; names the member too.
     """
     num_rows = _num_rows(data, "data")
+    params = jax.tree.map(jnp.asarray, params)
     plan = _plan(loss_fn, optimizer, num_epochs, batch_size, patience, chunk_epochs, num_rows)
+    plan = plan._replace(validation_loss_fn=validation_loss_fn)
     first = jax.tree.map(lambda leaf: leaf[0], params)
     _check_loss(plan, first, data, loss_state, weights, validation_weights)
     if validation is None:

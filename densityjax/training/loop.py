@@ -29,6 +29,7 @@ class Plan(NamedTuple):
     batch_size: int
     patience: int
     chunk_epochs: int
+    validation_loss_fn: LossFn | None = None  # None: loss_fn judges too
 
 
 class TrainState(NamedTuple):
@@ -115,17 +116,22 @@ def _take(data: Any, weight: Array, rows: Array) -> Any:
 
 
 def _batch_loss(
-    plan: Plan, params: Params, key: Key, data: Any, weights: Array, loss_state: Any, rows: _Steps
+    loss_fn: LossFn,
+    params: Params,
+    key: Key,
+    data: Any,
+    weights: Array,
+    loss_state: Any,
+    rows: _Steps,
+    scale: Array,
 ) -> tuple[Array, Any]:
-    """Returns the loss of one batch, an unbiased estimate of the weighted mean over all rows."""
+    """Returns the loss of one batch; of row losses, `scale` times their weighted mean."""
     weight = weights[rows.rows]
     batch = _take(data, weight, rows.rows)
-    loss, loss_state, _ = plan.loss_fn(params, key, batch, loss_state)
+    loss, loss_state, _ = loss_fn(params, key, batch, loss_state)
     if loss.ndim == 0:
         return loss, loss_state
     chex.assert_equal_shape([loss, weight])
-    num_steps = -(-weights.shape[0] // weight.shape[0])
-    scale = num_steps * weight.shape[0] / jnp.sum(weights)
     # A row of zero weight was replaced: whatever the loss says of it does not count.
     counted = jnp.where(rows.is_first & (weight > 0), weight * loss, 0.0)
     return scale * jnp.mean(counted), loss_state
@@ -136,14 +142,23 @@ def evaluate(
 ) -> Array:
     """Weighted mean loss over all rows, in batches, with the same key every time."""
     num_rows = weights.shape[0]
-    steps = _steps(jnp.arange(num_rows), min(num_rows, max(plan.batch_size, EVALUATION_ROWS)))
+    size = min(num_rows, max(plan.batch_size, EVALUATION_ROWS))
+    num_full, num_left = divmod(num_rows, size)
+    scale = num_rows / jnp.sum(weights)
+    loss_fn = plan.validation_loss_fn or plan.loss_fn
 
-    def one(inputs: tuple[Array, _Steps]) -> Array:
+    def one(inputs: tuple[Array, Array]) -> Array:
         index, rows = inputs
+        steps = _Steps(rows, jnp.ones(rows.shape, bool))
         step_key = jax.random.fold_in(key, index)
-        return _batch_loss(plan, params, step_key, data, weights, loss_state, rows)[0]
+        return _batch_loss(loss_fn, params, step_key, data, weights, loss_state, steps, scale)[0]
 
-    return jnp.mean(jax.lax.map(one, (jnp.arange(steps.rows.shape[0]), steps)))
+    full = jnp.arange(num_full * size).reshape(num_full, size)
+    total = size * jnp.sum(jax.lax.map(one, (jnp.arange(num_full), full)))
+    if num_left:  # a batch of its own size: no row counts twice
+        left = jnp.arange(num_rows - num_left, num_rows)
+        total += num_left * one((jnp.asarray(num_full), left))
+    return total / num_rows
 
 
 def _train_epoch(plan: Plan, key: Key, state: TrainState, data: Any, weights: Array) -> TrainState:
@@ -151,14 +166,16 @@ def _train_epoch(plan: Plan, key: Key, state: TrainState, data: Any, weights: Ar
     shuffle_key, steps_key = jax.random.split(epoch_key)
     order = jax.random.permutation(shuffle_key, weights.shape[0])
     steps = _steps(order, plan.batch_size)
-    loss_and_grad = jax.value_and_grad(functools.partial(_batch_loss, plan), has_aux=True)
+    # Rows are drawn once an epoch, so this makes a batch unbiased for the weighted mean.
+    scale = steps.rows.size / jnp.sum(weights)
+    loss_and_grad = jax.value_and_grad(functools.partial(_batch_loss, plan.loss_fn), has_aux=True)
 
     def one_step(carry: tuple, inputs: tuple[Array, _Steps]) -> tuple[tuple, Array]:
         params, opt_state, loss_state, bad_batch = carry
         index, rows = inputs
         step_key = jax.random.fold_in(steps_key, index)
         (loss, loss_state_new), grads = loss_and_grad(
-            params, step_key, data, weights, loss_state, rows
+            params, step_key, data, weights, loss_state, rows, scale
         )
         updates, opt_state_new = plan.optimizer.update(grads, opt_state, params)
         is_finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))

@@ -23,7 +23,8 @@ def test_p_values_keep_the_truth_and_refuse_a_wrong_scale(script):
     normal = np.random.default_rng(0).normal(size=4000)
     from scipy.stats import norm
 
-    assert min(script.p_values(norm.cdf(normal)).values()) > 0.01
+    # Five tests: one of them falls below .001 once in two hundred seeds.
+    assert min(script.p_values(norm.cdf(normal)).values()) > 0.001
     assert max(script.p_values(norm.cdf(2.0 * normal)).values()) < 1e-6
 
 

@@ -119,6 +119,39 @@ def test_an_evaluation_in_several_batches_equals_the_weighted_mean(monkeypatch):
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_loss_of_the_whole_batch_is_judged_on_every_row_once(monkeypatch):
+    monkeypatch.setattr(loop, "EVALUATION_ROWS", 8)
+    data = jnp.asarray(rows(0, 41))
+
+    def mean_loss(params, key, batch, loss_state):
+        loss, loss_state, aux = gaussian_loss(params, key, batch, loss_state)
+        return loss.mean(), loss_state, aux
+
+    loss = loop.evaluate(Plan(mean_loss, SGD, 1, 7, 1, 1), START, KEY, data, jnp.ones(41), ())
+    assert float(loss) == pytest.approx(-float(norm.logpdf(data).mean()), rel=1e-5)
+
+
+def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
+    options = {"optimizer": SGD, "num_epochs": 2, "checkpoint_path": tmp_path / "fit"}
+    fit(KEY, gaussian_loss, START, rows(0, 32), **options)
+    with pytest.raises(ValueError, match="holds another fit"):
+        fit(KEY, gaussian_loss, START, rows(1, 32), **options)
+
+
+def test_the_validation_loss_may_differ_from_that_of_training():
+    def off_by_one(params, key, batch, loss_state):
+        loss, loss_state, aux = gaussian_loss(params, key, batch, loss_state)
+        return loss + 1.0, loss_state, aux
+
+    options = {"optimizer": optax.sgd(0.0), "num_epochs": 1}
+    plain = fit(KEY, gaussian_loss, START, rows(0, 32), **options)
+    shifted = fit(
+        KEY, gaussian_loss, START, rows(0, 32), validation_loss_fn=off_by_one, **options
+    )
+    assert shifted.best_loss == pytest.approx(plain.best_loss + 1.0)
+    assert shifted.train_loss[0] == plain.train_loss[0]
+
+
 def test_a_loss_of_the_whole_batch_equals_the_mean_of_its_rows_and_takes_no_weights():
     data = rows(0, 64, 1.0)
     options = {
