@@ -4,13 +4,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from densityjax.distributions.as_distrax import FlowDistribution, as_distrax
+    from densityjax.distributions.flow_adapter import FlowDistribution, as_distrax
     from densityjax.distributions.rational_quadratic_spline import RationalQuadraticSpline
 
 _HOMES = {
     "RationalQuadraticSpline": "densityjax.distributions.rational_quadratic_spline",
-    "FlowDistribution": "densityjax.distributions.as_distrax",
-    "as_distrax": "densityjax.distributions.as_distrax",
+    "FlowDistribution": "densityjax.distributions.flow_adapter",
+    "as_distrax": "densityjax.distributions.flow_adapter",
 }
 
 __all__ = ["FlowDistribution", "RationalQuadraticSpline", "as_distrax"]
@@ -21,5 +21,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value  # `as_distrax` would otherwise stay the submodule of that name
+    globals()[name] = value
     return value

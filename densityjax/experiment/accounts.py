@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from densityjax import backtest, pipeline
+from densityjax._typing import NumpyArray
 from densityjax.backtest import inference, metrics, rules
 from densityjax.experiment.frames import part, values
 from densityjax.market import log_returns, periods_per_year
@@ -114,7 +115,7 @@ def trade(
         "volatility_target": rules.apply_rule(
             rules.volatility_target,
             rules.VolatilityParams(target),
-            rules.Signals(return_std=recent_volatility(bars).loc[test.index].to_numpy()),
+            rules.Signals(return_std=recent_volatility(bars)[bars.index.get_indexer(test.index)]),
         ),
     }
     results = {name: backtest.run(held, prices, costs=costs) for name, held in weights.items()}
@@ -134,10 +135,11 @@ def trade(
     return _record(test, decisions, results, alarm_rate), sections
 
 
-def recent_volatility(bars: pd.DataFrame) -> pd.Series:
-    """Returns the EWMA volatility of log returns up to each bar, which no model has touched."""
+def recent_volatility(bars: pd.DataFrame) -> NumpyArray:
+    """Returns the EWMA volatility of log returns up to each bar, [T], which no model touched."""
     square = log_returns(bars).pow(2.0)
-    return square.ewm(halflife=HALF_LIFE, min_periods=2).mean().pow(0.5).clip(lower=MIN_VOLATILITY)
+    mean = square.ewm(halflife=HALF_LIFE, min_periods=2).mean().to_numpy(np.float64)
+    return np.maximum(np.sqrt(mean), MIN_VOLATILITY)
 
 
 def _record(

@@ -251,6 +251,11 @@ _MONEY = {
     "total_cost": Term(
         "total cost", "fraction", "What fees took in all, as a share of the equity at the start."
     ),
+    "num_without_forecast": Term(
+        "bars without a forecast",
+        "count",
+        "Bars whose features reach into a filled gap; the rule is flat there.",
+    ),
     "in_distribution_ratio": Term(
         "bars let through the gate",
         "fraction",
@@ -287,7 +292,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "buy_and_hold": ("Buy and hold", "The market itself, held from the first bar to the last."),
     "volatility_target": (
         "Volatility target",
-        "The market held in a size that keeps its recent volatility at the training rows' level, with "
-        "all of the equity at most.",
+        "The market held in a size that keeps its recent volatility at the level of the training "
+        "rows, with all of the equity at most.",
     ),
 }

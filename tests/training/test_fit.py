@@ -145,9 +145,7 @@ def test_the_validation_loss_may_differ_from_that_of_training():
 
     options = {"optimizer": optax.sgd(0.0), "num_epochs": 1}
     plain = fit(KEY, gaussian_loss, START, rows(0, 32), **options)
-    shifted = fit(
-        KEY, gaussian_loss, START, rows(0, 32), validation_loss_fn=off_by_one, **options
-    )
+    shifted = fit(KEY, gaussian_loss, START, rows(0, 32), validation_loss_fn=off_by_one, **options)
     assert shifted.best_loss == pytest.approx(plain.best_loss + 1.0)
     assert shifted.train_loss[0] == plain.train_loss[0]
 
