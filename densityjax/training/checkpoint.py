@@ -1,5 +1,6 @@
 """Saving and loading pytrees with orbax: a folder appears whole or not at all."""
 
+import hashlib
 import os
 import pathlib
 import shutil
@@ -17,6 +18,22 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
 def _aside(path: pathlib.Path) -> pathlib.Path:
     """Where the previous checkpoint waits while the new one takes its place."""
     return path.with_name(path.name + ".previous")
+
+
+def fingerprint(label: str, arrays: Any) -> np.ndarray:
+    """Returns 32 bytes, [32] uint8, that tell one fit's settings and arrays from another's.
+
+    Args:
+      label: settings in words.
+      arrays: pytree of arrays.
+
+    Returns:
+      The SHA-256 digest of both.
+    """
+    digest = hashlib.sha256(label.encode())
+    for leaf in jax.tree.leaves(arrays):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def exists(path: str | os.PathLike) -> bool:

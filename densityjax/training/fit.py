@@ -5,7 +5,6 @@ The host looks at the state only between chunks: for progress, checkpoints and a
 """
 
 import functools
-import hashlib
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -128,14 +127,6 @@ def _check_loss(plan: Plan, params: Params, data: Any, loss_state: Any, *weights
         )
 
 
-def _fingerprint(key: Key, plan: Plan, *arrays: Any) -> np.ndarray:
-    """Returns 32 bytes that tell this fit from one with another key, size or array."""
-    digest = hashlib.sha256(repr(plan[2:6]).encode())
-    for leaf in jax.tree.leaves((jax.random.key_data(key), *arrays)):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return np.frombuffer(digest.digest(), np.uint8)
-
-
 def _run(
     key: Key,
     plan: Plan,
@@ -151,7 +142,8 @@ def _run(
 ) -> FitResult:
     chunk = _compiled(plan, weight_ranks)
     data, validation = jax.tree.map(jnp.asarray, (data, validation))
-    mark = _fingerprint(key, plan, data, weights, validation, validation_weights)
+    arrays = (jax.random.key_data(key), data, weights, validation, validation_weights)
+    mark = checkpoint.fingerprint(repr(plan[2:6]), arrays if checkpoint_path is not None else ())
     if checkpoint_path is not None and checkpoint.exists(checkpoint_path):
         stored = checkpoint.load(checkpoint_path, {"state": state, "fit": mark})
         if not np.array_equal(stored["fit"], mark):
