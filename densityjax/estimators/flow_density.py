@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from densityjax._typing import Array, Key, Params
 from densityjax.bijectors import feature_transforms
@@ -24,6 +24,11 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
 
     The last rows are held out in the order given: their log densities calibrate the p-values, so
     that `p_value` below a is raised on a share a of rows like them, whatever the units.
+
+    Where `fit` was given a frame whose columns have names, every later frame must have the same
+    columns in the same order, or ValueError is raised, as everywhere in scikit-learn. A plain array
+    has no names to check: its columns are taken to be those of the fit, in that order, and unlike
+    in scikit-learn this is no reason for a warning.
 
     Args:
       num_members: flows in the ensemble, each stopped on another block of rows; >= 1.
@@ -53,6 +58,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
       calibration_score_: [K] sorted anomaly scores, -log density, of the calibration rows.
       is_normalised_: True, the density integrates to one.
       n_features_in_: number of columns.
+      feature_names_in_: their names, if `fit` was given a frame whose columns have names.
       squeezed_: how many training values of each column were moved inside from an end.
       history_: the `FitResult`, after `fit` alone.
     """
@@ -135,7 +141,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
           ValueError: for rows that are not finite, too few, or constant in a column, or a
             parameter that is not accepted.
         """
-        rows = _table(X)
+        rows = validate_data(self, X, dtype="float64")
         for name in ("calibration_fraction", "false_alarm_rate"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: accepted is 0 < {name} < 1")
@@ -143,7 +149,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             first = round(len(rows) * (1.0 - self.calibration_fraction))
             rows, held_out = rows[: max(first - self.purge, 0)], rows[first:]
         else:
-            held_out = _table(calibration)
+            held_out = self._rows(calibration, allow_nan=False)
         if not len(rows) or not len(held_out):
             raise ValueError(
                 f"X has {len(rows)} rows to learn from and {len(held_out)} to calibrate on: "
@@ -152,7 +158,6 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         constant = np.flatnonzero(np.ptp(rows, axis=0) == 0)
         if constant.size:
             raise ValueError(f"X is constant in column {constant[0]}: it has no density")
-        self.n_features_in_ = rows.shape[1]
         self._fit_transforms(rows)
         self.flow_ = self._flow(self.n_features_in_)
         self.history_ = _fitting.fit_members(
@@ -192,9 +197,12 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             feature_transforms.forward, rows.astype(np.float32), shared=(self.transform_,)
         )
 
-    def _rows(self, X: ArrayLike) -> np.ndarray:
-        check_is_fitted(self, "params_")
-        rows = _table(X, allow_nan=True)
+    def _rows(self, X: ArrayLike, *, allow_nan: bool = True) -> np.ndarray:
+        """Returns rows [N, D] of float64 with the columns of the fit; raises ValueError else."""
+        finite: Any = "allow-nan" if allow_nan else True  # a bool in the stub, one more in the docs
+        if hasattr(X, "columns"):
+            return validate_data(self, X, reset=False, dtype="float64", ensure_all_finite=finite)
+        rows = check_array(X, dtype="float64", ensure_all_finite=finite)
         if rows.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {rows.shape[1]} columns: accepted are the {self.n_features_in_} of the fit"
@@ -206,6 +214,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
 
         A row with a NaN gets NaN, and so does one outside the range of a transform.
         """
+        check_is_fitted(self, "params_")
         mapped, log_det = self._mapped(self._rows(X))
         return map_rows(_mixture_log_prob(self.flow_), mapped, shared=(self.params_,)) + log_det
 
@@ -278,7 +287,10 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             constructor=self.get_params(),
             flow=self.flow_,
             params=self.params_,
-            fitted={"n_features_in": self.n_features_in_},
+            fitted={
+                "n_features_in": self.n_features_in_,
+                "feature_names_in": list(getattr(self, "feature_names_in_", [])),
+            },
             arrays={
                 "calibration_score": self.calibration_score_,
                 "lower": self.ends_.lower,
@@ -295,6 +307,8 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         loaded = cls(**settings["constructor"])
         loaded.flow_, loaded.params_ = flow, params
         loaded.n_features_in_ = settings["fitted"]["n_features_in"]
+        if names := settings["fitted"].get("feature_names_in"):
+            loaded.feature_names_in_ = np.asarray(names, dtype=object)
         loaded.calibration_score_ = arrays["calibration_score"]
         kinds = loaded._kinds(loaded.n_features_in_)
         loaded.transform_ = feature_transforms.feature_transform(kinds)
@@ -303,12 +317,6 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             arrays["num_at_lower"], arrays["num_at_upper"]
         )
         return loaded
-
-
-def _table(X: ArrayLike, *, allow_nan: bool = False) -> np.ndarray:
-    """Returns rows [N, D] of float64; raises ValueError for anything else, or without rows."""
-    finite: Any = "allow-nan" if allow_nan else True  # a bool in the stub, one more in the docs
-    return check_array(X, dtype="float64", ensure_all_finite=finite)
 
 
 @functools.lru_cache(maxsize=64)
