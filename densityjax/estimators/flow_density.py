@@ -64,6 +64,8 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
     """
 
     is_normalised_ = True
+    n_features_in_: int
+    feature_names_in_: np.ndarray
 
     def __init__(
         self,
@@ -141,7 +143,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
           ValueError: for rows that are not finite, too few, or constant in a column, or a
             parameter that is not accepted.
         """
-        rows = validate_data(self, X, dtype="float64")
+        rows = _table(self, X)
         for name in ("calibration_fraction", "false_alarm_rate"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: accepted is 0 < {name} < 1")
@@ -201,7 +203,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         """Returns rows [N, D] of float64 with the columns of the fit; raises ValueError else."""
         finite: Any = "allow-nan" if allow_nan else True  # a bool in the stub, one more in the docs
         if hasattr(X, "columns"):
-            return validate_data(self, X, reset=False, dtype="float64", ensure_all_finite=finite)
+            return _table(self, X, reset=False, ensure_all_finite=finite)
         rows = check_array(X, dtype="float64", ensure_all_finite=finite)
         if rows.shape[1] != self.n_features_in_:
             raise ValueError(
@@ -317,6 +319,12 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             arrays["num_at_lower"], arrays["num_at_upper"]
         )
         return loaded
+
+
+def _table(estimator: BaseEstimator, X: Any, **options: Any) -> np.ndarray:
+    """Returns rows [N, D] of float64, their columns checked or learnt; raises ValueError else."""
+    rows: Any = validate_data(estimator, X, dtype="float64", **options)  # inferred as a string
+    return rows
 
 
 @functools.lru_cache(maxsize=64)
