@@ -1,14 +1,16 @@
 """Bars as plain float64 arrays: what every feature formula reads.
 
 A feature formula takes `BarArrays`, so that the same code runs on a whole frame and on the short
-tail that a stream keeps. A filled bar (column `is_filled`) invents a price: the returns into it
-and out of it are NaN.
+tail that a stream keeps. A filled bar (column `is_filled`) invents a price, and a gap in time
+(`market.gaps`) is no bar: the returns into a filled bar, out of it and across a gap are NaN.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from densityjax.market.gaps import GapState, find_gaps
 
 DAY = 86_400  # seconds
 PRICES = ("open", "high", "low", "close")
@@ -23,8 +25,9 @@ class BarArrays(NamedTuple):
       high: highest prices.
       low: lowest prices.
       close: closing prices.
-      volume: traded amounts, NaN where unknown.
-      is_filled: True where the bar was made up to bridge a gap.
+      volume: traded amounts, NaN where unknown and where the bar is filled.
+      is_broken: True where no return from the bar before counts: the first bar, a filled bar, the
+        bar after one, and the bar after a gap.
     """
 
     seconds: np.ndarray
@@ -33,18 +36,39 @@ class BarArrays(NamedTuple):
     low: np.ndarray
     close: np.ndarray
     volume: np.ndarray
-    is_filled: np.ndarray
+    is_broken: np.ndarray
+
+
+class Past(NamedTuple):
+    """What the next bars have to know of the bars before them.
+
+    Attributes:
+      gaps: state of the search for gaps.
+      is_filled: whether the last bar was filled; True before the first bar.
+    """
+
+    gaps: GapState | None = None
+    is_filled: bool = True
+
+
+START = Past()  # no bars yet
 
 
 def from_frame(bars: pd.DataFrame) -> BarArrays:
+    """Returns `continue_from` of the first bars: those of a whole frame."""
+    return continue_from(START, bars)[0]
+
+
+def continue_from(past: Past, bars: pd.DataFrame) -> tuple[BarArrays, Past]:
     """Checks a frame of bars and takes it apart.
 
     Args:
+      past: what an earlier call handed back, or `START` at the start of a series.
       bars: frame with float columns open, high, low, close, optionally volume and is_filled, and
         a strictly increasing DatetimeIndex of opening times (any other index counts as days).
 
     Returns:
-      The `BarArrays`; volume is all NaN where the frame has none.
+      The `BarArrays`; volume is all NaN where the frame has none. And the `Past` of later bars.
 
     Raises:
       ValueError: if a price column is missing, a price is not positive and finite, a volume is
@@ -58,8 +82,33 @@ def from_frame(bars: pd.DataFrame) -> BarArrays:
         _refuse(name, price, ~(np.isfinite(price) & (price > 0.0)), "positive and finite")
     volume = bars["volume"].to_numpy(np.float64) if "volume" in bars else np.full(len(bars), np.nan)
     _refuse("volume", volume, (volume < 0.0) | np.isinf(volume), "finite and not negative")
+    if "is_filled" in bars:
+        volume = np.where(bars["is_filled"].to_numpy(bool), np.nan, volume)
+    is_broken, after = broken_rows(bars, past)
+    return BarArrays(_seconds(bars.index), **prices, volume=volume, is_broken=is_broken), after
+
+
+def broken_rows(bars: pd.DataFrame, past: Past = START) -> tuple[np.ndarray, Past]:
+    """Tells which rows of a frame no return leads into, as in `BarArrays`.
+
+    Args:
+      bars: [T] rows, with or without the flag `is_filled`; gaps are looked for where the index
+        has times.
+      past: what an earlier call handed back.
+
+    Returns:
+      [T] True where the return from the row before does not count; and the `Past` of later rows.
+
+    Raises:
+      ValueError: if the timestamps do not increase.
+    """
     filled = bars["is_filled"].to_numpy(bool) if "is_filled" in bars else np.zeros(len(bars), bool)
-    return BarArrays(_seconds(bars.index), **prices, volume=volume, is_filled=filled)
+    flags, gaps = np.append(past.is_filled, filled), past.gaps
+    is_broken = flags[1:] | flags[:-1]
+    if isinstance(bars.index, pd.DatetimeIndex):
+        after_gap, gaps = find_gaps(_seconds(bars.index), gaps)
+        is_broken |= after_gap
+    return is_broken, Past(gaps, bool(flags[-1]))
 
 
 def _refuse(name: str, values: np.ndarray, is_bad: np.ndarray, accepted: str) -> None:
@@ -79,11 +128,7 @@ def _seconds(index: pd.Index) -> np.ndarray:
 
 
 def log_returns(bars: BarArrays) -> np.ndarray:
-    """Returns `ln(C_t / C_{t-1})`, [T]; NaN in row 0 and on both sides of a filled bar."""
-    close, filled = bars.close, bars.is_filled
-    touches = filled.copy()
-    touches[1:] |= filled[:-1]
-    returns = np.full(close.size, np.nan)
-    returns[1:] = np.log(close[1:] / close[:-1])
-    returns[touches] = np.nan
-    return returns
+    """Returns `ln(C_t / C_{t-1})`, [T]; NaN where the bar `is_broken`, and in row 0."""
+    returns = np.full(bars.close.size, np.nan)
+    returns[1:] = np.log(bars.close[1:] / bars.close[:-1])
+    return np.where(bars.is_broken, np.nan, returns)

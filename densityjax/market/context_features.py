@@ -132,7 +132,7 @@ def _return_features(
     found = {f"return_lag_{j}": lagged(returns, j)[-size:] / scale for j in range(3)}
     found["abs_return"] = np.log1p(np.abs(returns[-size:]) / scale)
     for window in (5, 20, 60):
-        moved = window_sum(returns, window)[-size:]
+        moved = window_sum(returns, window, min_share=0.5)[-size:]  # what a gap moved is unknown
         found[f"momentum_{window}"] = moved / (volatility[window] * np.sqrt(float(window)))
     return found
 
@@ -160,7 +160,7 @@ def context_features(
         "downside": np.where(new < 0.0, square, np.where(is_known, 0.0, np.nan)),
         "size": np.abs(new),
         "range": np.where(is_known, _range_size(columns)[-size:], np.nan),
-        "volume": np.where(columns.is_filled, np.nan, columns.volume)[-size:],
+        "volume": columns.volume[-size:],
     }
     means, mean_states = _means(series, state.means)
     floor, total = _floor(square, state.total)

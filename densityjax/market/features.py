@@ -3,8 +3,10 @@
 Every value at row `t` reads bars up to and including `t` only. Names count bars: `return_20` is
 `ln(C_t / C_{t-20})`. Each set exists as published in its chapter and, by default, without the
 columns that are exact functions of others, for a density on a thin sheet has no finite maximum.
-Rows without full history are dropped and never filled, as are rows whose window touches a filled
-bar; where a ratio has no meaning (flat prices, no volume) a neutral value stands in its place.
+Rows without full history are dropped and never filled, as are rows that need a return into a
+filled bar, out of one or across a gap. Windows leave such returns out, and the volume of filled
+bars, where at least half of their values are left. Where a ratio has no meaning (flat prices, no
+volume) a neutral value stands in its place.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,6 +55,7 @@ FEATURE_SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 NEEDS_VOLUME = ("volume_ratio", "volume_trend", "volume_zscore", "vwap_ratio")
 ATR = "atr_ratio"  # the one feature with a carried state
+HALF = 0.5  # of the returns or volumes of a window: half of it tells enough
 
 POSITIVE = ("volatility", "vol_ratio", "volume_ratio", "volume_trend", "range", "vwap_ratio", ATR)
 UNIT_INTERVAL = ("price_position", "close_position", "body_ratio", "rsi")
@@ -63,30 +66,43 @@ FORMULAS: dict[str, tuple[tuple[int, ...], Callable[..., np.ndarray]]] = {
     "return_abs": ((), lambda c, r: np.abs(np.expm1(r))),
     "log_return": ((), lambda c, r: r),
     "momentum": ((20,), lambda c, r, w: np.expm1(_log_change(c, r, w))),
-    "volatility": ((20,), lambda c, r, w: indicators.volatility(r, w)),
-    "volatility_ratio": ((5, 20), lambda c, r, s, w: indicators.volatility_ratio(r, s, w)),
-    "vol_ratio": ((5, 20), lambda c, r, s, w: indicators.volatility_ratio(r, s, w)),
-    "skewness": ((20,), lambda c, r, w: indicators.skewness(r, w)),
-    "kurtosis": ((20,), lambda c, r, w: indicators.kurtosis(r, w)),
-    "volume_ratio": ((20,), lambda c, r, w: indicators.ratio_to_mean(c.volume, w)),
-    "volume_trend": ((5, 20), lambda c, r, s, w: indicators.mean_ratio(c.volume, s, w)),
-    "volume_zscore": ((20,), lambda c, r, w: indicators.zscore(c.volume, w)),
+    "volatility": ((20,), lambda c, r, w: indicators.volatility(r, w, min_share=HALF)),
+    "volatility_ratio": (
+        (5, 20),
+        lambda c, r, s, w: indicators.volatility_ratio(r, s, w, min_share=HALF),
+    ),
+    "vol_ratio": ((5, 20), lambda c, r, s, w: indicators.volatility_ratio(r, s, w, min_share=HALF)),
+    "skewness": ((20,), lambda c, r, w: indicators.skewness(r, w, min_share=HALF)),
+    "kurtosis": ((20,), lambda c, r, w: indicators.kurtosis(r, w, min_share=HALF)),
+    "volume_ratio": ((20,), lambda c, r, w: indicators.ratio_to_mean(c.volume, w, min_share=HALF)),
+    "volume_trend": (
+        (5, 20),
+        lambda c, r, s, w: indicators.mean_ratio(c.volume, s, w, min_share=HALF),
+    ),
+    "volume_zscore": ((20,), lambda c, r, w: indicators.zscore(c.volume, w, min_share=HALF)),
     "price_position": ((20,), lambda c, r, w: _position(c, w)),
     "close_position": ((), lambda c, r: _position(c, 1)),
     "range": ((), lambda c, r: (c.high - c.low) / c.close),
     "range_ratio": ((20,), lambda c, r, w: indicators.ratio_to_mean((c.high - c.low) / c.close, w)),
     "body_ratio": ((), lambda c, r: indicators.body_ratio(c.open, c.high, c.low, c.close)),
-    "rsi": ((14,), lambda c, r, w: indicators.rsi(c.close, w)),
-    "vwap_ratio": ((20,), lambda c, r, w: indicators.vwap_ratio(c.close, c.volume, w)),
+    "rsi": (
+        (14,),
+        lambda c, r, w: indicators.rsi(c.close, w, is_broken=c.is_broken, min_share=HALF),
+    ),
+    "vwap_ratio": (
+        (20,),
+        lambda c, r, w: indicators.vwap_ratio(c.close, c.volume, w, min_share=HALF),
+    ),
     "bollinger_position": ((20,), lambda c, r, w: indicators.bollinger_position(c.close, w)),
     ATR: ((20,), lambda c, r, w: np.full(r.size, np.nan)),  # see `windowed_features`
 }
 
 
 def _log_change(columns: BarArrays, returns: np.ndarray, window: int) -> np.ndarray:
-    """Returns `ln(C_t / C_{t-window})`, NaN where a return in between is."""
+    """Returns `ln(C_t / C_{t-window})`, without moves that do not count as returns."""
     change = np.log(columns.close / lagged(columns.close, window))
-    return np.where(np.isnan(window_sum(returns, window)), np.nan, change)
+    is_whole = ~np.isnan(window_sum(returns, window))
+    return np.where(is_whole, change, window_sum(returns, window, min_share=HALF))
 
 
 def _position(columns: BarArrays, window: int) -> np.ndarray:
@@ -157,9 +173,9 @@ def windowed_features(
     for name in names:
         kind, windows = _parse(name)
         if kind == ATR:
-            is_broken = np.isnan(returns) & ~np.isnan(lagged(columns.close, 1))  # a filled bar
+            is_first = np.isnan(lagged(columns.close, 1))  # its range needs no bar before
             ranges = indicators.true_range(columns.high, columns.low, columns.close)
-            ranges = np.where(is_broken, np.nan, ranges)[-size:]
+            ranges = np.where(columns.is_broken & ~is_first, np.nan, ranges)[-size:]
             mean, state = indicators.ema_with_state(ranges, windows[0], state)
             found[name] = mean / columns.close[-size:]
         else:
@@ -254,7 +270,7 @@ def compute_features(
     values[:window] = np.nan
     keep = np.flatnonzero(~np.isnan(values).any(axis=1))
     if not keep.size:
-        raise ValueError(f"no bar has the {window + 1} unbroken bars that {feature_set!r} needs")
+        raise ValueError(f"gaps leave no bar with the {window + 1} bars that {feature_set!r} needs")
     frame = pd.DataFrame(values[keep], index=bars.index[keep], columns=list(names))
     frame.attrs = {"feature_set": feature_set, "window": window, "left_out": list(left_out)}
     return frame

@@ -2,7 +2,8 @@
 
 C, H, L, O, V are close, high, low, open and volume, `[T]` each. Row `t` reads bars up to `t` and
 is NaN until its window is full. Where an indicator divides by zero (flat prices, no volume) it
-takes the neutral value its docstring names. Returns are fractions, never percent.
+takes the neutral value its docstring names. Returns are fractions, never percent. A NaN in a
+window makes it NaN, unless `min_share` says which share of known values is enough.
 """
 
 import numpy as np
@@ -90,41 +91,47 @@ def momentum(close: ArrayLike, window: int) -> np.ndarray:
     return as_float(close) / lagged(close, window) - 1.0
 
 
-def volatility(returns: ArrayLike, window: int) -> np.ndarray:
+def volatility(returns: ArrayLike, window: int, *, min_share: float = 1.0) -> np.ndarray:
     """Returns the rolling sd (ddof 1) of returns, [T], per bar; 0 where it is all rounding."""
-    sd = window_sd(returns, window)
+    sd = window_sd(returns, window, min_share=min_share)
     return np.where(sd <= numerics.RETURN_ROUNDING, 0.0, sd)
 
 
-def volatility_ratio(returns: ArrayLike, short: int, long: int) -> np.ndarray:
+def volatility_ratio(
+    returns: ArrayLike, short: int, long: int, *, min_share: float = 1.0
+) -> np.ndarray:
     """Returns the ratio of two rolling volatilities, [T], 1 where both are 0."""
-    return _ratio(volatility(returns, short), volatility(returns, long), 1.0)
+    top, bottom = (volatility(returns, window, min_share=min_share) for window in (short, long))
+    return _ratio(top, bottom, 1.0)
 
 
-def skewness(returns: ArrayLike, window: int) -> np.ndarray:
+def skewness(returns: ArrayLike, window: int, *, min_share: float = 1.0) -> np.ndarray:
     """Returns the bias-corrected rolling skewness of returns, [T], 0 where they are constant."""
-    return window_skewness(returns, window, noise=numerics.RETURN_ROUNDING)
+    noise = numerics.RETURN_ROUNDING
+    return window_skewness(returns, window, noise=noise, min_share=min_share)
 
 
-def kurtosis(returns: ArrayLike, window: int) -> np.ndarray:
+def kurtosis(returns: ArrayLike, window: int, *, min_share: float = 1.0) -> np.ndarray:
     """Returns the bias-corrected rolling excess kurtosis, [T], 0 where returns are constant."""
-    return window_kurtosis(returns, window, noise=numerics.RETURN_ROUNDING)
+    noise = numerics.RETURN_ROUNDING
+    return window_kurtosis(returns, window, noise=noise, min_share=min_share)
 
 
-def zscore(values: ArrayLike, window: int) -> np.ndarray:
+def zscore(values: ArrayLike, window: int, *, min_share: float = 1.0) -> np.ndarray:
     """Returns `(x - mean) / sd` over the last `window` values (ddof 1), [T]; 0 where sd is 0."""
-    deviation = as_float(values) - window_mean(values, window)
-    return _ratio(deviation, window_sd(values, window), 0.0)
+    deviation = as_float(values) - window_mean(values, window, min_share=min_share)
+    return _ratio(deviation, window_sd(values, window, min_share=min_share), 0.0)
 
 
-def ratio_to_mean(values: ArrayLike, window: int) -> np.ndarray:
+def ratio_to_mean(values: ArrayLike, window: int, *, min_share: float = 1.0) -> np.ndarray:
     """Returns `x_t` over the mean of the last `window` values, [T]; 1 where that is 0."""
-    return _ratio(as_float(values), window_mean(values, window), 1.0)
+    return _ratio(as_float(values), window_mean(values, window, min_share=min_share), 1.0)
 
 
-def mean_ratio(values: ArrayLike, short: int, long: int) -> np.ndarray:
+def mean_ratio(values: ArrayLike, short: int, long: int, *, min_share: float = 1.0) -> np.ndarray:
     """Returns the mean of the last `short` values over that of `long`, [T]; 1 where that is 0."""
-    return _ratio(window_mean(values, short), window_mean(values, long), 1.0)
+    top, bottom = (window_mean(values, window, min_share=min_share) for window in (short, long))
+    return _ratio(top, bottom, 1.0)
 
 
 def price_position(high: ArrayLike, low: ArrayLike, close: ArrayLike, window: int) -> np.ndarray:
@@ -149,7 +156,13 @@ def body_ratio(open: ArrayLike, high: ArrayLike, low: ArrayLike, close: ArrayLik
 
 
 def rsi(
-    close: ArrayLike, window: int = 14, *, wilder: bool = False, scaled: bool = False
+    close: ArrayLike,
+    window: int = 14,
+    *,
+    wilder: bool = False,
+    scaled: bool = False,
+    is_broken: ArrayLike | None = None,
+    min_share: float = 1.0,
 ) -> np.ndarray:
     """Computes the relative strength index `g / (g + l)` of gains g and losses l.
 
@@ -159,6 +172,8 @@ def rsi(
       wilder: False takes the means of the last p differences; True smooths with weight 1/p from
         the mean of the first p on, as Wilder does.
       scaled: True maps [0, 1] to [-1, 1].
+      is_broken: [T] True where the price difference into a bar does not count, as after a gap.
+      min_share: smallest share of differences that count, for the plain means.
 
     Returns:
       [T] index in [0, 1], neutral 0.5 where nothing moved; NaN in the first p rows.
@@ -170,9 +185,14 @@ def rsi(
       Wilder, New Concepts in Technical Trading Systems, 1978, section VI.
     """
     change = as_float(close) - lagged(close, 1)
+    if is_broken is not None:
+        change = np.where(is_broken, np.nan, change)
     gain, loss = np.maximum(change, 0.0), np.maximum(-change, 0.0)
     # plain sums, not centred ones: a sum of zeros is exactly zero
-    gain, loss = (_wilder(x, window) if wilder else window_sum(x, window) for x in (gain, loss))
+    gain, loss = (
+        _wilder(x, window) if wilder else window_sum(x, window, min_share=min_share)
+        for x in (gain, loss)
+    )
     index = _ratio(gain, gain + loss, 0.5)
     return 2.0 * index - 1.0 if scaled else index
 
@@ -185,21 +205,33 @@ def _wilder(values: np.ndarray, window: int) -> np.ndarray:
     return smoothed
 
 
-def vwap(close: ArrayLike, volume: ArrayLike, window: int) -> np.ndarray:
+def vwap(close: ArrayLike, volume: ArrayLike, window: int, *, min_share: float = 1.0) -> np.ndarray:
     """Returns `sum C V / sum V` over the last `window` bars, [T]; `C_t` where there is no volume.
 
     The sum is of moves from `C_t`, so that a constant price is its own mean exactly.
+
+    Args:
+      close: [T] prices.
+      volume: [T] traded amounts.
+      window: number of bars.
+      min_share: smallest share of bars with known volume.
+
+    Returns:
+      [T] mean prices, in the unit of `close`.
     """
     price, size = as_float(close), as_float(volume)
     moved = np.zeros_like(price)
     for lag in range(window - 1, -1, -1):
-        moved += (lagged(price, lag) - price) * lagged(size, lag)
-    return price + _ratio(moved, window_sum(size, window), 0.0)
+        term = (lagged(price, lag) - price) * lagged(size, lag)
+        moved += np.where(np.isnan(term), 0.0, term)  # where too few are known the ratio is NaN
+    return price + _ratio(moved, window_sum(size, window, min_share=min_share), 0.0)
 
 
-def vwap_ratio(close: ArrayLike, volume: ArrayLike, window: int) -> np.ndarray:
+def vwap_ratio(
+    close: ArrayLike, volume: ArrayLike, window: int, *, min_share: float = 1.0
+) -> np.ndarray:
     """Returns the close over the volume-weighted mean price, [T]; 1 where there is no volume."""
-    return as_float(close) / vwap(close, volume, window)
+    return as_float(close) / vwap(close, volume, window, min_share=min_share)
 
 
 def bollinger_position(close: ArrayLike, window: int, *, width: float = 2.0) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Bar primitives: the shape of one bar, and returns that respect gaps.
 
 With O, H, L, C the prices of bar t and C_{-1} the close before. All but the returns keep the unit
-of the price. A row flagged `is_filled` carries the close of an earlier bar: no return is counted
-across it, so the returns into it and out of it are NaN.
+of the price. A row flagged `is_filled` carries the close of an earlier bar: the returns into it
+and out of it are NaN. So is the return across a gap in time, see `market.gaps`; one over a night,
+a weekend or a holiday counts.
 """
 
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from densityjax._typing import NumpyArray
+from densityjax.market.bar_arrays import broken_rows
 
 
 class _Prices(NamedTuple):
@@ -87,36 +89,35 @@ def return_from(bars: pd.DataFrame | pd.Series, k: int) -> pd.Series:
       k: bars to look back, at least 1.
 
     Returns:
-      [T] returns as fractions; NaN in the first k rows and wherever one of the rows t-k .. t is
-      flagged `is_filled`.
+      [T] returns as fractions; NaN in the first k rows, and wherever one of the k steps up to t
+      touches a filled bar or is a gap.
 
     Raises:
-      ValueError: if k is not positive.
+      ValueError: if k is not positive, or timestamps do not increase.
     """
     return _series(bars, _growth(bars, k) - 1.0)
 
 
 def simple_returns(bars: pd.DataFrame | pd.Series) -> pd.Series:
-    """Returns C_t / C_{t-1} - 1, [T] fractions; NaN first, and into or out of a filled row."""
+    """Returns C_t / C_{t-1} - 1, [T] fractions; NaN first, at filled rows and across gaps."""
     return return_from(bars, 1)
 
 
 def log_returns(bars: pd.DataFrame | pd.Series) -> pd.Series:
-    """Returns ln(C_t / C_{t-1}), [T]; NaN first, and into or out of a filled row."""
+    """Returns ln(C_t / C_{t-1}), [T]; NaN first, at filled rows and across gaps."""
     return _series(bars, np.log(_growth(bars, 1)))
 
 
 def _growth(bars: pd.DataFrame | pd.Series, k: int) -> NumpyArray:
-    """Returns C_t / C_{t-k}, [T], NaN where a row of t-k .. t is filled."""
+    """Returns C_t / C_{t-k}, [T], NaN where one of the k steps is broken."""
     if k < 1:
         raise ValueError(f"k must be at least 1 bar, got {k}")
-    is_frame = isinstance(bars, pd.DataFrame)
-    close = np.asarray(bars["close"] if is_frame else bars, np.float64)
+    frame = bars if isinstance(bars, pd.DataFrame) else bars.to_frame("close")
+    close = np.asarray(frame["close"], np.float64)
     growth = np.full(len(close), np.nan)
     growth[k:] = close[k:] / close[:-k]
-    if is_frame and "is_filled" in bars:
-        filled = np.cumsum(np.append(0, np.asarray(bars["is_filled"], bool)))
-        growth[k:][filled[k + 1 :] > filled[: -k - 1]] = np.nan
+    broken = np.cumsum(broken_rows(frame)[0])
+    growth[k:][broken[k:] > broken[:-k]] = np.nan
     return growth
 
 

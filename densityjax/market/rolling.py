@@ -2,9 +2,11 @@
 
 Row `t` reads rows `t - window + 1 .. t` only, always in the same order, so that its value is the
 same bit for bit whatever comes later and however many rows there are: each window is a loop over
-its lags, elementwise over the rows, and never a running sum. Windows that are not full, or that
-hold a NaN, are NaN. Moments are centred before they are raised to a power, so nothing cancels at
-the scale of prices. Exponentially weighted means are recursions with a state that can be carried.
+its lags, elementwise over the rows, and never a running sum. Windows that are not full are NaN,
+and so are those that hold a NaN; with a `min_share` below 1, NaNs are skipped where at least that
+share of the window is known. Moments are centred before they are raised to a power, so nothing
+cancels at the scale of prices. Exponentially weighted means are recursions with a state that can
+be carried.
 """
 
 from typing import NamedTuple
@@ -52,16 +54,29 @@ def _slices(values: ArrayLike, window: int, smallest: int = 1) -> list[np.ndarra
     return [padded[start : start + array.size] for start in range(window)]
 
 
-def window_sum(values: ArrayLike, window: int) -> np.ndarray:
-    """Returns the sum of the last `window` values, [T]."""
-    total, *rest = _slices(values, window)
-    total = total.copy()
-    for view in rest:
-        total += view
-    return total
+def _known(
+    values: ArrayLike, window: int, min_share: float, smallest: int = 1
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Returns the lagged views, the known values in each window, and which rows have enough."""
+    views = _slices(values, window, smallest)
+    count = np.zeros(views[0].size)
+    for view in views:
+        count += ~np.isnan(view)
+    enough = count >= max(np.ceil(min_share * window), smallest)
+    enough[: window - 1] = False  # not full
+    return views, count, enough
 
 
-def window_mean(values: ArrayLike, window: int) -> np.ndarray:
+def window_sum(values: ArrayLike, window: int, *, min_share: float = 1.0) -> np.ndarray:
+    """Returns the sum of the known ones of the last `window` values, [T]."""
+    views, _, enough = _known(values, window, min_share)
+    total = np.zeros(enough.size)
+    for view in views:
+        total += np.where(np.isnan(view), 0.0, view)
+    return np.where(enough, total, np.nan)
+
+
+def window_mean(values: ArrayLike, window: int, *, min_share: float = 1.0) -> np.ndarray:
     """Returns the mean of the last `window` values, [T].
 
     The sum is taken of the differences from the newest value, so that the mean of equal values
@@ -70,6 +85,7 @@ def window_mean(values: ArrayLike, window: int) -> np.ndarray:
     Args:
       values: [T] in any unit.
       window: number of rows, at least 1.
+      min_share: smallest share of known values, as in this module's docstring.
 
     Returns:
       [T] means, in the unit of `values`; NaN in the first `window - 1` rows.
@@ -77,12 +93,14 @@ def window_mean(values: ArrayLike, window: int) -> np.ndarray:
     Raises:
       ValueError: if `window` is not a positive integer.
     """
-    views = _slices(values, window)
-    newest = views[-1]
+    views, count, enough = _known(values, window, min_share)
+    newest = np.full(enough.size, np.nan)
+    for view in reversed(views):
+        newest = np.where(np.isnan(newest), view, newest)
     total = np.zeros_like(newest)
     for view in views:
-        total += view - newest
-    return newest + total / window
+        total += np.where(np.isnan(view), 0.0, view - newest)
+    return np.where(enough, newest + total / np.maximum(count, 1.0), np.nan)
 
 
 def window_min(values: ArrayLike, window: int) -> np.ndarray:
@@ -101,13 +119,16 @@ def window_max(values: ArrayLike, window: int) -> np.ndarray:
     return highest.copy()
 
 
-def window_sd(values: ArrayLike, window: int, *, ddof: int = 1) -> np.ndarray:
+def window_sd(
+    values: ArrayLike, window: int, *, ddof: int = 1, min_share: float = 1.0
+) -> np.ndarray:
     """Returns the standard deviation of the last `window` values, by two passes.
 
     Args:
       values: [T] in any unit.
       window: number of rows, more than `ddof`.
       ddof: 1 for the sample convention, 0 for the population's.
+      min_share: smallest share of known values, as in this module's docstring.
 
     Returns:
       [T] standard deviations, in the unit of `values`; exactly 0 where all values are equal.
@@ -115,27 +136,37 @@ def window_sd(values: ArrayLike, window: int, *, ddof: int = 1) -> np.ndarray:
     Raises:
       ValueError: if `window` is not an integer greater than `ddof`.
     """
-    mean = window_mean(values, window)
+    views, count, enough = _known(values, window, min_share, ddof + 1)
+    mean = window_mean(values, window, min_share=min_share)
     total = np.zeros_like(mean)
-    for view in _slices(values, window, ddof + 1):
-        total += (view - mean) * (view - mean)
-    return np.sqrt(total / (window - ddof))
+    for view in views:
+        total += np.where(np.isnan(view), 0.0, (view - mean) * (view - mean))
+    return np.where(enough, np.sqrt(total / np.maximum(count - ddof, 1.0)), np.nan)
 
 
-def _standardised_powers(values: ArrayLike, window: int, noise: float, power: int) -> np.ndarray:
-    """Returns the sum over the window of `((x - mean) / sd)**power`; 0 where `sd <= noise`."""
-    mean, sd = window_mean(values, window), window_sd(values, window)
+def _standardised_powers(
+    values: ArrayLike, window: int, noise: float, power: int, min_share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the sum over the window of `((x - mean) / sd)**power`; 0 where `sd <= noise`.
+
+    Beside it the number n of known values, NaN where there are too few of them.
+    """
+    views, count, enough = _known(values, window, min_share, power)
+    mean = window_mean(values, window, min_share=min_share)
+    sd = window_sd(values, window, min_share=min_share)
     is_flat = sd <= noise
     safe_sd = np.where(is_flat, 1.0, sd)  # NaN stays NaN
     total = np.zeros_like(mean)
-    for view in _slices(values, window):
-        score = (view - mean) / safe_sd
+    for view in views:
+        score = np.where(np.isnan(view), 0.0, (view - mean) / safe_sd)
         square = score * score
         total += square * score if power == 3 else square * square
-    return np.where(is_flat, 0.0, total)
+    return np.where(is_flat, 0.0, total), np.where(enough, count, np.nan)
 
 
-def window_skewness(values: ArrayLike, window: int, *, noise: float = 0.0) -> np.ndarray:
+def window_skewness(
+    values: ArrayLike, window: int, *, noise: float = 0.0, min_share: float = 1.0
+) -> np.ndarray:
     """Returns the bias-corrected skewness of the last `window` values, as pandas `skew`.
 
     `G1 = n / ((n - 1) (n - 2)) * sum(((x - mean) / sd)^3)` with the sample `sd`.
@@ -144,6 +175,7 @@ def window_skewness(values: ArrayLike, window: int, *, noise: float = 0.0) -> np
       values: [T] in any unit.
       window: number of rows n, at least 3.
       noise: windows whose `sd` is not above this count as constant, in the unit of `values`.
+      min_share: smallest share of known values, as in this module's docstring.
 
     Returns:
       [T] skewness, without unit; 0 for a constant window.
@@ -155,18 +187,20 @@ def window_skewness(values: ArrayLike, window: int, *, noise: float = 0.0) -> np
       Joanes and Gill, Comparing measures of sample skewness and kurtosis, 1998, G1,
       https://doi.org/10.1111/1467-9884.00122.
     """
-    _slices(values, window, 3)
-    cubes = _standardised_powers(values, window, noise, 3)
-    return window / ((window - 1) * (window - 2)) * cubes
+    cubes, n = _standardised_powers(values, window, noise, 3, min_share)
+    return n / ((n - 1) * (n - 2)) * cubes
 
 
-def window_kurtosis(values: ArrayLike, window: int, *, noise: float = 0.0) -> np.ndarray:
+def window_kurtosis(
+    values: ArrayLike, window: int, *, noise: float = 0.0, min_share: float = 1.0
+) -> np.ndarray:
     """Returns the bias-corrected excess kurtosis of the last `window` values, as pandas `kurt`.
 
     Args:
       values: [T] in any unit.
       window: number of rows n, at least 4.
       noise: windows whose `sd` is not above this count as constant, in the unit of `values`.
+      min_share: smallest share of known values, as in this module's docstring.
 
     Returns:
       [T] excess kurtosis, without unit; 0 for a constant window, as for a Gaussian.
@@ -177,11 +211,10 @@ def window_kurtosis(values: ArrayLike, window: int, *, noise: float = 0.0) -> np
     References:
       Joanes and Gill, 1998, G2, https://doi.org/10.1111/1467-9884.00122.
     """
-    _slices(values, window, 4)
-    n, fourths = float(window), _standardised_powers(values, window, noise, 4)
+    fourths, n = _standardised_powers(values, window, noise, 4, min_share)
     scale = n * (n + 1) / ((n - 1) * (n - 2) * (n - 3))
     excess = scale * fourths - 3 * (n - 1) * (n - 1) / ((n - 2) * (n - 3))
-    return np.where(fourths == 0.0, 0.0, excess)
+    return np.where(fourths == 0.0, 0.0 * n, excess)  # 0 n: NaN where values are missing
 
 
 def halflife_to_alpha(halflife: float) -> float:

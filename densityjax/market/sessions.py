@@ -95,7 +95,7 @@ def find_holes(index: pd.DatetimeIndex, *, interval_seconds: float | None = None
         expected = np.ones(slot[-1] - slot[0] + 1 if len(row) else 0, bool)
     count = np.append(0, np.cumsum(expected))  # expected bars before each slot
     num_missing = count[first + length] - count[first]
-    closes_weekly = _longest_run(~expected) * interval >= DAY_SECONDS
+    closes_weekly = longest_run(~expected) * interval >= DAY_SECONDS
     seconds = steps[row] / NANOSECONDS
     is_short = (num_missing < length) & (num_missing * interval >= SHORT_SESSION_SECONDS)
     is_closed = (is_short | (length * interval >= DAY_SECONDS)) & (seconds <= MAX_HOLIDAY_SECONDS)
@@ -187,7 +187,7 @@ def _by_days(present: NumpyArray, inside: NumpyArray, num_slots: int, start: int
     return expected.ravel()
 
 
-def _longest_run(mask: NumpyArray) -> int:
+def longest_run(mask: NumpyArray) -> int:
     """Returns the length of the longest run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
     return int((edges[1::2] - edges[::2]).max(initial=0))

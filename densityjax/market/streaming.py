@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from densityjax.market import context_features, features
-from densityjax.market.bar_arrays import BarArrays, from_frame
+from densityjax.market.bar_arrays import START, BarArrays, Past, continue_from, from_frame
 from densityjax.market.context_features import ContextState
 from densityjax.market.rolling import EwmaState
 
@@ -26,6 +26,7 @@ class StreamState(NamedTuple):
       has_volume: whether the bars carry volume.
       window: bars before the first row.
       tail: the last `window + 1` bars at most, oldest first.
+      past: what finding gaps needs of the bars before.
       context: carried means of the context set; None before its first row.
       atr: carried mean true range of the other sets; None before the first bar.
     """
@@ -35,6 +36,7 @@ class StreamState(NamedTuple):
     has_volume: bool
     window: int
     tail: BarArrays
+    past: Past = START
     context: ContextState | None = None
     atr: EwmaState | None = None
 
@@ -76,7 +78,7 @@ def step(state: StreamState, bar: Mapping[str, Any]) -> tuple[StreamState, pd.Se
     Raises:
       ValueError: if the bar is not valid or does not come after the last one.
     """
-    stamp, arrays = _one_bar(bar)
+    stamp, arrays, past = _one_bar(bar, state.past)
     tail = state.tail
     if tail.seconds.size and arrays.seconds[0] <= tail.seconds[-1]:
         raise ValueError(f"timestamp must be after the last bar's, got {stamp}")
@@ -84,11 +86,11 @@ def step(state: StreamState, bar: Mapping[str, Any]) -> tuple[StreamState, pd.Se
     tail = BarArrays(*(np.concatenate([a, b])[-reach:] for a, b in zip(tail, arrays, strict=True)))
     if state.feature_set == "context":
         found, context = _step_context(tail, state)
-        after = state._replace(tail=tail, context=context)
+        after = state._replace(tail=tail, past=past, context=context)
     else:
         names, _ = _names(state)
         found, atr = features.windowed_features(tail, 1, names, state.atr)
-        after = state._replace(tail=tail, atr=atr)
+        after = state._replace(tail=tail, past=past, atr=atr)
     if tail.close.size < reach:
         return after, None
     names, _ = _names(after)
@@ -96,14 +98,15 @@ def step(state: StreamState, bar: Mapping[str, Any]) -> tuple[StreamState, pd.Se
     return after, None if np.isnan(row).any() else pd.Series(row, index=list(names), name=stamp)
 
 
-def _one_bar(bar: Mapping[str, Any]) -> tuple[pd.Timestamp, BarArrays]:
-    """Returns the bar's opening time and its arrays of one row, checked."""
+def _one_bar(bar: Mapping[str, Any], past: Past) -> tuple[pd.Timestamp, BarArrays, Past]:
+    """Returns the bar's opening time, its arrays of one row, checked, and the past after it."""
     stamp = pd.Timestamp(bar["timestamp"] if "timestamp" in bar else getattr(bar, "name", None))
     if not isinstance(stamp, pd.Timestamp):
         raise ValueError(f"timestamp must be a time, got {stamp}")
     names = [n for n in ("open", "high", "low", "close", "volume", "is_filled") if n in bar]
     index = pd.DatetimeIndex([stamp])
-    return stamp, from_frame(pd.DataFrame({name: [bar[name]] for name in names}, index=index))
+    frame = pd.DataFrame({name: [bar[name]] for name in names}, index=index)
+    return (stamp, *continue_from(past, frame))
 
 
 def _names(state: StreamState) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -49,6 +49,18 @@ def test_a_nan_reaches_as_far_as_its_window_and_no_further(name):
     assert np.array_equal(values[120:], ours(SAMPLE, 20)[120:])
 
 
+@pytest.mark.parametrize("name", ["sum", "mean", "sd", "skewness", "kurtosis"])
+def test_a_share_of_known_values_is_enough_where_asked_for(name):
+    ours, _ = TWINS[name]
+    holed = np.where(np.random.default_rng(7).uniform(size=300) < 0.4, np.nan, SAMPLE)
+    rolled = pd.Series(holed).rolling(12, min_periods=6)
+    theirs = getattr(rolled, {"sd": "std", "skewness": "skew", "kurtosis": "kurt"}.get(name, name))
+    expected = theirs().to_numpy().copy()
+    expected[:11] = np.nan  # windows that are not full
+    assert np.isnan(expected[11:]).any()
+    np.testing.assert_allclose(ours(holed, 12, min_share=0.5), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_ec_04_moments_do_not_cancel_at_an_offset_of_a_million():
     steps = np.round(SAMPLE * 1024) / 1024  # the offset adds no rounding to these
     for moment in (rolling.window_sd, rolling.window_skewness, rolling.window_kurtosis):
