@@ -28,19 +28,23 @@ def save(
     fitted: dict[str, Any],
     arrays: dict[str, np.ndarray],
 ) -> None:
-    """Writes a fitted estimator to a folder.
+    """Writes a fitted estimator to a folder, which is complete when this returns.
+
+    An estimator that was saved there before is replaced by it, and stays whole if this fails.
 
     Args:
-      path: the folder, made if absent.
+      path: the folder: a new one, an empty one, or one that `save` wrote.
       kind: name of the estimator's class.
       constructor: its constructor's arguments.
       flow: its flow.
       params: the flow's parameters, each leaf with a leading axis of members.
       fitted: further fitted attributes that fit in JSON.
       arrays: further fitted arrays.
+
+    Raises:
+      ValueError: if something else is at `path`.
     """
-    path = pathlib.Path(path)
-    path.mkdir(parents=True, exist_ok=True)
+    _check_replaceable(pathlib.Path(path))
     shapes = {name: [list(array.shape), str(array.dtype)] for name, array in arrays.items()}
     settings = {
         "kind": kind,
@@ -51,8 +55,22 @@ def save(
         "fitted": fitted,
         "arrays": shapes,
     }
-    checkpoint.save(path / ARRAYS, {"params": params, "arrays": arrays})
-    (path / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True))
+    text = json.dumps(settings, indent=2, sort_keys=True, allow_nan=False)
+    with checkpoint.replacing(path) as staging:
+        checkpoint.save(staging / ARRAYS, {"params": params, "arrays": arrays})
+        (staging / SETTINGS).write_text(text)
+
+
+def _check_replaceable(path: pathlib.Path) -> None:
+    """Raises ValueError if replacing `path` would delete anything but a saved estimator."""
+    if not path.exists():
+        return
+    held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else ["a file"]
+    if set(held) - {SETTINGS, ARRAYS}:
+        raise ValueError(
+            f"path is {str(path)!r}, which is or holds {held[:5]}: accepted is a folder that is "
+            "new, empty, or holds a saved estimator alone"
+        )
 
 
 def load(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, Any], Flow, Any, dict]:
@@ -68,10 +86,10 @@ def load(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, Any], Flow, A
     Raises:
       ValueError: if the folder holds no such estimator, or another kind.
     """
-    file = pathlib.Path(path) / SETTINGS
-    if not file.is_file():
+    folder = checkpoint.present(path)
+    if folder is None or not (folder / SETTINGS).is_file():
         raise ValueError(f"path is {str(path)!r}: accepted is a folder that {kind}.save wrote")
-    settings = json.loads(file.read_text())
+    settings = json.loads((folder / SETTINGS).read_text())
     if settings["kind"] != kind:
         raise ValueError(f"path is {str(path)!r}: it holds a {settings['kind']}, not a {kind}")
     flow = flow_from_config(FlowConfig(**settings["flow"]))
@@ -82,7 +100,7 @@ def load(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, Any], Flow, A
             for name, (shape, dtype) in settings["arrays"].items()
         },
     }
-    stored = checkpoint.load(pathlib.Path(path) / ARRAYS, like)
+    stored = checkpoint.load(folder / ARRAYS, like)
     return settings, flow, stored["params"], stored["arrays"]
 
 

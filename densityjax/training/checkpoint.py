@@ -1,9 +1,12 @@
 """Saving and loading pytrees with orbax: a folder appears whole or not at all."""
 
+import contextlib
+import glob
 import hashlib
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,8 +19,60 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
 
 
 def _aside(path: pathlib.Path) -> pathlib.Path:
-    """Where the previous checkpoint waits while the new one takes its place."""
+    """Where the previous folder waits while the new one takes its place."""
     return path.with_name(path.name + ".previous")
+
+
+def _discard(staging: pathlib.Path) -> None:
+    """Deletes an unfinished folder, and what orbax began beside it."""
+    for name in glob.glob(f"{glob.escape(str(staging))}*"):
+        shutil.rmtree(name, ignore_errors=True)
+
+
+def present(path: str | os.PathLike) -> pathlib.Path | None:
+    """Returns the folder to read `path` from, or None.
+
+    Args:
+      path: a folder that `replacing` wrote, or one that is not there or empty.
+
+    Returns:
+      The folder itself; or the previous one, where a kill came between two renames; or None.
+    """
+    path = pathlib.Path(path).resolve()
+    filled = (each for each in (path, _aside(path)) if each.is_dir() and any(each.iterdir()))
+    return next(filled, None)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Hands out a path beside `path`, at which to make what takes its place at the end.
+
+    The folder at `path` is whole at any time, the old one or the new one; only a kill between two
+    renames leaves the old one under a name of its own, from which `present` knows it. If the block
+    is left by an exception, Ctrl-C too, the new folder is deleted and the old one stays.
+
+    Args:
+      path: the folder to write or replace; its parents are made.
+
+    Yields:
+      The path to write at; nothing is there.
+    """
+    path = pathlib.Path(path).resolve()  # of a link, the folder that it points to
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging, aside = path.with_name(path.name + ".writing"), _aside(path)
+    _discard(staging)
+    try:
+        yield staging
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(path, aside)
+        os.replace(staging, path)
+    except BaseException:
+        _discard(staging)
+        if aside.exists() and not path.exists():
+            os.replace(aside, path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def fingerprint(label: str, arrays: Any) -> np.ndarray:
@@ -38,8 +93,7 @@ def fingerprint(label: str, arrays: Any) -> np.ndarray:
 
 def exists(path: str | os.PathLike) -> bool:
     """Returns whether `load` would find a checkpoint at `path`."""
-    path = pathlib.Path(path).absolute()
-    return path.is_dir() or _aside(path).is_dir()
+    return present(path) is not None
 
 
 def save(path: str | os.PathLike, tree: Any) -> None:
@@ -51,17 +105,9 @@ def save(path: str | os.PathLike, tree: Any) -> None:
     """
     import orbax.checkpoint as ocp
 
-    path = pathlib.Path(path).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(path.name + ".writing")
-    shutil.rmtree(staging, ignore_errors=True)
-    with ocp.StandardCheckpointer() as checkpointer:
+    with replacing(path) as staging, ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(staging, jax.tree.map(np.asarray, _named_leaves(tree)))
-    if path.exists():
-        shutil.rmtree(_aside(path), ignore_errors=True)
-        os.replace(path, _aside(path))
-    os.replace(staging, path)
-    shutil.rmtree(_aside(path), ignore_errors=True)
+        checkpointer.wait_until_finished()
 
 
 def load(path: str | os.PathLike, like: Any) -> Any:
@@ -79,12 +125,19 @@ def load(path: str | os.PathLike, like: Any) -> Any:
     """
     import orbax.checkpoint as ocp
 
-    path = pathlib.Path(path).absolute()
-    if not exists(path):
+    folder = present(path)
+    if folder is None:
         raise ValueError(f"path is {str(path)!r}: accepted is a folder written by save")
     expected = _named_leaves(like)
-    with ocp.StandardCheckpointer() as checkpointer:
-        stored = checkpointer.restore(path if path.is_dir() else _aside(path))
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            stored = checkpointer.restore(folder)
+    except (OSError, ValueError, KeyError) as error:  # orbax: a file is missing or broken
+        reason = str(error).partition("\n")[0][:200]
+        raise ValueError(
+            f"path is {str(path)!r}, which cannot be read: {reason}; accepted is a folder that "
+            "save wrote"
+        ) from error
     shapes = {name: (leaf.shape, leaf.dtype) for name, leaf in expected.items()}
     found = {name: (leaf.shape, leaf.dtype) for name, leaf in stored.items()}
     if shapes != found:

@@ -75,3 +75,55 @@ def test_arrays_of_another_model_are_refused_by_name(tmp_path, like):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match="nowhere"):
         checkpoint.load(tmp_path / "nowhere", TREE)
+
+
+def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_beside_it(tmp_path, monkeypatch):
+    path = tmp_path / "state"
+    checkpoint.save(path, TREE)
+
+    def fail():
+        with checkpoint.replacing(path) as staging:
+            staging.mkdir()
+            (staging / "half").write_text("written")
+            (tmp_path / "state.writing.tmp-7").mkdir()  # as orbax begins its folders
+            raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        fail()
+    assert os.listdir(tmp_path) == ["state"]
+    check_equal(checkpoint.load(path, OTHER), TREE)
+    replace = os.replace
+
+    def fails(source, target):
+        if str(source).endswith("state.writing"):
+            raise OSError("no rename")
+        replace(source, target)
+
+    monkeypatch.setattr(checkpoint.os, "replace", fails)
+    with pytest.raises(OSError, match="no rename"):
+        checkpoint.save(path, OTHER)
+    assert os.listdir(tmp_path) == ["state"]  # what was set aside is back in its place
+    check_equal(checkpoint.load(path, OTHER), TREE)
+
+
+def test_an_empty_folder_holds_no_checkpoint_and_a_broken_one_is_named(tmp_path):
+    path = tmp_path / "state"
+    path.mkdir()
+    assert not checkpoint.exists(path)
+    checkpoint.save(path, TREE)
+    (path / "manifest.ocdbt").unlink()
+    with pytest.raises(ValueError, match=r"state', which cannot be read: .*accepted is a folder"):
+        checkpoint.load(path, TREE)
+    other = tmp_path / "notes"
+    other.mkdir()
+    (other / "note").write_text("kept")
+    with pytest.raises(ValueError, match="notes', which cannot be read"):
+        checkpoint.load(other, TREE)
+
+
+def test_of_a_link_the_folder_behind_it_is_replaced(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    checkpoint.save(tmp_path / "link", TREE)
+    assert (tmp_path / "link").is_symlink()
+    check_equal(checkpoint.load(tmp_path / "real", OTHER), TREE)
