@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from densityjax.estimators import _fitting, _saving
-from densityjax.market import compute_features, log_returns
+from densityjax.market import compute_features, log_returns, longest_window, validate_bars
 from densityjax.models import Flow, ReturnDistribution, map_rows, neural_spline_flow
 from densityjax.models.forecaster import return_marginals
 from densityjax.training import FitProgress
@@ -49,8 +49,9 @@ def forecast_rows(bars: pd.DataFrame) -> ForecastRows:
       The `ForecastRows`; row t of everything but `next_return` uses bars up to t alone.
 
     Raises:
-      ValueError: if there are too few bars for the features.
+      ValueError: if `bars` are no frame of bars, or too few for the features.
     """
+    bars = _checked(bars)
     frame = compute_features(bars, "context")
     following = log_returns(bars).shift(-1).reindex(frame.index)
     context = frame.drop(columns=SCALE_COLUMN)
@@ -62,6 +63,21 @@ def forecast_rows(bars: pd.DataFrame) -> ForecastRows:
         next_return=following.to_numpy(np.float64),
         window=int(frame.attrs["window"]),
     )
+
+
+def _checked(bars: pd.DataFrame) -> pd.DataFrame:
+    """Returns the bars; raises ValueError for anything that the features cannot be read off."""
+    if not isinstance(bars, pd.DataFrame):
+        shape = f" of shape {np.shape(bars)}" if isinstance(bars, np.ndarray | pd.Series) else ""
+        raise ValueError(
+            f"bars is a {type(bars).__name__}{shape}: accepted is a pandas DataFrame with the "
+            "columns open, high, low, close and perhaps volume, and a UTC DatetimeIndex; see "
+            "market.read_bars"
+        )
+    bars, needed = validate_bars(bars), longest_window("context") + 1
+    if len(bars) < needed:
+        raise ValueError(f"bars has {len(bars)} rows: accepted are at least {needed}")
+    return bars
 
 
 class ReturnForecaster(BaseEstimator):
@@ -153,7 +169,8 @@ class ReturnForecaster(BaseEstimator):
           The estimator itself.
 
         Raises:
-          ValueError: if the bars are too few, or a parameter is not accepted.
+          ValueError: if `bars` are no frame of bars or too few, or a parameter is not accepted.
+          FloatingPointError: if a loss or gradient is not finite.
         """
         rows = forecast_rows(bars)
         is_known = np.isfinite(rows.next_return)
@@ -188,7 +205,8 @@ class ReturnForecaster(BaseEstimator):
 
         Raises:
           NotFittedError: before `fit`.
-          ValueError: if the bars are too few or lack what the fit had (volume, time of day).
+          ValueError: if `bars` are no frame of bars or too few, or lack what the fit had (volume,
+            time of day).
         """
         check_is_fitted(self, "params_")
         rows = forecast_rows(bars)

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.base import clone
@@ -165,3 +166,36 @@ def test_too_few_bars_or_a_call_before_the_fit_are_named(fitted, tmp_path):
         ReturnForecaster().predict(BARS)
     with pytest.raises(NotFittedError):
         ReturnForecaster().save(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("bars", "match"),
+    [
+        (
+            BARS.to_numpy(),
+            r"bars is a ndarray of shape \(3000, 5\): accepted is a pandas",
+        ),
+        (BARS.to_numpy().tolist(), "bars is a list: accepted .*open, high, low, close"),
+        (dict(BARS), "bars is a dict: accepted .* UTC DatetimeIndex"),
+        (BARS["close"], r"bars is a Series of shape \(3000,\): accepted"),
+        ("bars.csv", r"bars is a str: .* see market.read_bars"),
+        (None, "bars is a NoneType"),
+        (BARS.drop(columns="close"), "bars: column 'close' is missing"),
+        (BARS.rename(columns=str.title), "'open' is missing; did you mean"),
+        (BARS.iloc[:0], "bars: has no rows"),
+        (BARS.iloc[:60], "bars has 60 rows: accepted are at least 61"),
+        (BARS.reset_index(drop=True), "bars: the index must be a DatetimeIndex"),
+        (BARS.tz_localize(None), "bars: the index has no time zone"),
+        (BARS.iloc[::-1], "bars: .*(increas|sort|order|after|earlier|before)"),
+        (BARS.assign(close="dear"), "bars: column 'close'"),
+        (pd.concat([BARS, BARS[["close"]]], axis=1), "bars: column 'close' occurs 2x"),
+        (
+            BARS.assign(close=BARS["close"].mask(BARS.index == BARS.index[7])),
+            "bars: .*close.*row 7 ",
+        ),
+    ],
+)
+def test_what_is_no_frame_of_bars_is_named_by_fit_and_predict(fitted, bars, match):
+    for method in (ReturnForecaster(**OPTIONS).fit, fitted.predict, forecast_rows):
+        with pytest.raises(ValueError, match=match):
+            method(bars)
