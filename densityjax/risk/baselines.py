@@ -195,6 +195,14 @@ def egarch_skewt(
     return _expanding(returns, num_train, refit_every, fit)
 
 
+def check_returns(returns: ArrayLike) -> NumpyArray:
+    """Returns [T] finite returns as float64; raises ValueError for anything else."""
+    values = np.asarray(returns, dtype=float)
+    if values.ndim != 1 or not np.all(np.isfinite(values)):
+        raise ValueError(f"returns must be finite and [T], got shape {values.shape}")
+    return values
+
+
 def _expanding(
     returns: ArrayLike,
     num_train: int,
@@ -202,9 +210,7 @@ def _expanding(
     fit: Callable[[NumpyArray, NumpyArray], BaselineForecast],
 ) -> BaselineForecast:
     """Fits on expanding windows; each fit owns the rows from its last training bar on."""
-    values = np.asarray(returns, dtype=float)
-    if values.ndim != 1 or not np.all(np.isfinite(values)):
-        raise ValueError(f"returns must be finite and [T], got shape {values.shape}")
+    values = check_returns(returns)
     if not MIN_TRAIN <= num_train <= values.size:
         raise ValueError(f"num_train must be in [{MIN_TRAIN}, {values.size}], got {num_train}")
     if np.ptp(values[:num_train]) == 0.0:
