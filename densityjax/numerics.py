@@ -9,12 +9,15 @@ MIN_SLOPE = 1e-3  # smallest knot derivative of a spline: the inverse stays Lips
 
 SPLINE_BOUND = 4.0  # half-width of spline intervals, in sd of the base: 6e-5 of it lies outside
 MAX_LOG_SCALE = 4.0  # largest |log scale| a network can ask for: a factor of 55 either way
+MAX_LAYER_LOG_SCALE = 2.0  # largest |log scale| of one affine layer: a factor of 7 either way
 
 BISECTIONS = 30  # halvings of a bracket: 1e-9 of its width, below float32 rounding
-QUADRATURE_NODES = 32  # Gauss-Legendre nodes of a tail mean: 2e-7 relative up to tail index 2
+BIN_NODES = 10  # least Gauss-Legendre nodes in a bin of a spline: 1e-5 sd of a moment, typically
+LINE_NODES = 64  # least Gauss-Legendre nodes between the ends of a spline, over all its bins
+NEWTON_SHARE = 1e-4  # of a bracket: a Newton step below it leaves an error of about its square
+BISECTION_SHARE = 1e-7  # of a bracket: half of it, below float32 rounding, ends a bisection
 SCORE_NODES = 64  # Gauss-Legendre nodes on each side of a realised return: 1e-5 of the score
 NORMAL_RANGE = 9.0  # sd of the base covered by moments: 1e-19 of it lies outside
-TRAPEZOID_NODES = 257  # nodes over that range: exact to rounding for smooth maps
 
 RETURN_ROUNDING = 1e-15  # log return, no unit: rounding of a price ratio; smaller sd means flat
 RELATIVE_VOLATILITY_FLOOR = 0.02  # smallest volatility, of the mean one so far: logs stay finite
@@ -27,6 +30,7 @@ TAIL_INDEX_MARGIN = 0.02  # share of the largest moment left out: its quadrature
 MAX_BISECTIONS = 100  # safeguarded Newton steps of a quantile; about eight are used
 QUANTILE_RELATIVE_ERROR = 1e-13  # of a quantile, relative: a few roundings of float64
 
+MIN_TAIL_SHAPE = 1e-3  # smallest generalised Pareto shape: its derivative divides by the square
 MIN_SHARE = 1e-6  # a share in (0, 1) is kept this far from its ends, where its logit is finite
 NEWTON_DAMPING = 1e-2  # first damping of a Newton step, against curvatures of order 1
 LAMBERT_LOG_SWITCH = 50.0  # log of the argument of W beyond which it is solved in logs: no overflow

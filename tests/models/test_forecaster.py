@@ -9,7 +9,7 @@ from scipy import integrate, optimize, special, stats
 from densityjax.bijectors import lambert_w
 from densityjax.bijectors.rational_quadratic_spline import Knots
 from densityjax.models import ReturnDistribution
-from densityjax.models.marginal import Marginal
+from densityjax.models.marginal import Marginal, from_noise
 from densityjax.risk.scoring import crps_from_cdf
 
 GRID = np.array([-0.05, -0.012, -0.001, 0.0, 0.003, 0.02, 0.04])
@@ -62,6 +62,62 @@ def test_e335_19_value_at_risk_and_shortfall_of_the_standard_normal():
     assert normal.expected_shortfall(0.99)[0] == pytest.approx(2.665214, abs=5e-6)
     # A shortfall of nearly all cases is minus the mean of the law.
     assert forecast(0.3, 1.0).expected_shortfall(1e-4)[0] == pytest.approx(-0.3, abs=1e-3)
+
+
+def test_the_losses_of_a_short_position_come_from_the_upper_tail():
+    normal, levels = forecast(0.3, 1.0), (0.99, 0.95, 0.6, 0.05)
+    z = stats.norm.ppf(levels)
+    expected = stats.norm.pdf(z) / (1 - np.array(levels))
+    short = [normal.expected_shortfall(level, side="short")[0] for level in levels]
+    np.testing.assert_allclose(short, expected + 0.3, atol=5e-6)
+    risk = [normal.value_at_risk(level, side="short")[0] for level in levels]
+    np.testing.assert_allclose(risk, z + 0.3, atol=5e-6)
+    # A skewed law: h below the location only, so that the upper tail is that of the normal.
+    skewed = forecast(0.0, 0.01, 0.0, 0.4)
+    assert skewed.expected_shortfall(0.99, side="short")[0] == pytest.approx(0.02665214, rel=1e-5)
+    z, h = stats.norm.ppf(0.01), 0.4
+    heavy = 0.01 * stats.norm.pdf(z * (1 - h) ** 0.5) / ((1 - h) * 0.01)
+    assert skewed.expected_shortfall(0.99)[0] == pytest.approx(heavy, rel=1e-5)
+    record = skewed.risk_record(0.99, side="short")
+    assert record.value_at_risk[0] == pytest.approx(0.01 * stats.norm.ppf(0.99), rel=1e-5)
+    with pytest.raises(ValueError, match="side is 'both': accepted are long, short"):
+        skewed.value_at_risk(0.99, side="both")
+
+
+STEEP_X = np.array([-4.0, -1.0, 0.5, 4.0], np.float32)
+STEEP_Y = np.array([[-4.0, -2.5, 2.0, 4.0], [-4.0, 0.0, 0.2, 4.0]], np.float32)
+STEEP_SLOPE = np.array([[1.0, 0.2, 3.0, 1.0], [1.0, 2.0, 0.3, 1.0]], np.float32)
+STEEP = forecast(
+    [-0.01, 0.02],
+    [0.03, 0.01],
+    [0.1, 0.0],
+    [0.3, 0.2],
+    Knots(
+        np.stack([STEEP_X, STEEP_X])[None, :, None],
+        STEEP_Y[None, :, None],
+        STEEP_SLOPE[None, :, None],
+    ),
+)
+
+
+def test_moments_and_both_shortfalls_of_steep_splines_equal_sums_over_a_fine_grid():
+    z = np.linspace(-9.0, 9.0, 200_001)
+    members = jax.tree.map(lambda leaf: leaf[0], STEEP.members)
+    inverse = jax.jit(jax.vmap(jax.vmap(from_noise, (None, 0)), (0, None)))
+    values = np.asarray(inverse(members, np.float32(z))[0], np.float64).ravel()
+    order = np.argsort(values)
+    mass = np.tile(stats.norm.pdf(z), 2)[order]
+    values, mass = values[order], mass / mass.sum()
+    std = (mass @ values**2 - (mass @ values) ** 2) ** 0.5
+    np.testing.assert_allclose(STEEP.mean(), mass @ values, atol=1e-4 * std)
+    np.testing.assert_allclose(STEEP.std(), std, rtol=2e-4)
+    for tail in (0.01, 0.05, 0.3):
+        long, short = (STEEP.expected_shortfall(1 - tail, side=s)[0] for s in ("long", "short"))
+        below, above = np.cumsum(mass) <= tail, np.cumsum(mass[::-1])[::-1] <= tail
+        assert long == pytest.approx(-np.average(values[below], weights=mass[below]), rel=1e-3)
+        assert short == pytest.approx(np.average(values[above], weights=mass[above]), rel=1e-3)
+        risk = STEEP.value_at_risk(1 - tail, side="short")
+        assert STEEP.prob_above(risk)[0] == pytest.approx(tail, rel=1e-4)
 
 
 def test_rsk_03_the_record_holds_both_losses_and_four_moments():
@@ -130,13 +186,8 @@ def test_an_ensemble_is_the_equal_mixture_of_its_members():
 
 
 def test_a_mixture_of_steep_splines_and_heavy_tails_integrates_to_one():
-    x = np.array([-4.0, -1.0, 0.5, 4.0], np.float32)
-    y = np.array([[-4.0, -2.5, 2.0, 4.0], [-4.0, 0.0, 0.2, 4.0]], np.float32)
-    slope = np.array([[1.0, 0.2, 3.0, 1.0], [1.0, 2.0, 0.3, 1.0]], np.float32)
-    knots = Knots(np.stack([x, x])[None, :, None], y[None, :, None], slope[None, :, None])
-    law = forecast([-0.01, 0.02], [0.03, 0.01], [0.1, 0.0], [0.4, 0.2], knots)
     grid = 0.03 * np.sinh(np.linspace(-20, 20, 20_001))
-    rows = repeat(law, len(grid))
+    rows = repeat(STEEP, len(grid))
     assert integrate.trapezoid(np.exp(rows.log_prob(grid)), grid) == pytest.approx(1, abs=1e-3)
     centre = slice(9_500, 10_501)
     mass = integrate.trapezoid(np.exp(rows[centre].log_prob(grid[centre])), grid[centre])
