@@ -1,7 +1,7 @@
 """Bars: reading, repairing, simulating, features and splits."""
 
 from densityjax.market.anomalies import inject_anomalies
-from densityjax.market.bars import read_bars, write_bars
+from densityjax.market.bars import list_symbols, read_bars, write_bars
 from densityjax.market.datasets import load_dataset
 from densityjax.market.describe import BarsDescription, describe_bars, periods_per_year
 from densityjax.market.features import (
@@ -48,6 +48,7 @@ __all__ = [
     "inject_anomalies",
     "is_bearish",
     "is_bullish",
+    "list_symbols",
     "load_dataset",
     "log_returns",
     "longest_window",

@@ -18,6 +18,7 @@ import pyarrow
 from densityjax.market.spellings import (
     SPELLINGS,
     find_columns,
+    present_symbols,
     take_numbers,
     take_symbol,
     take_times,
@@ -25,7 +26,7 @@ from densityjax.market.spellings import (
 from densityjax.market.timestamps import parse_times
 from densityjax.market.validation import BarsError, validate_bars
 
-__all__ = ["BarsError", "read_bars", "validate_bars", "write_bars"]
+__all__ = ["BarsError", "list_symbols", "read_bars", "validate_bars", "write_bars"]
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 # Before pandas 3.1 the default reader of floats is off by a last bit; since then it is exact.
@@ -59,10 +60,7 @@ def read_bars(
       BarsError: the file cannot be read as bars; one line names the column, row and value.
     """
     path = Path(path)
-    suffix = _suffix(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
-    table = _read_table(path, suffix)
+    table = _read_table(path)
     table, symbol = take_symbol(table, symbol, source=path.name)
     if table.empty:
         raise BarsError(f"{path.name}: has no rows")
@@ -77,6 +75,22 @@ def read_bars(
         bars = validate_bars(bars, source=path.name)
     bars.attrs = {"source": path.name, "symbol": symbol, "notes": tuple(notes)}
     return bars
+
+
+def list_symbols(path: str | os.PathLike) -> list[str]:
+    """Returns the symbols whose bars a file holds, sorted; none where it does not say.
+
+    Args:
+      path: the file, as for `read_bars`.
+
+    Returns:
+      The names that `read_bars` accepts as `symbol`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      BarsError: the file cannot be read as a table.
+    """
+    return present_symbols(_read_table(Path(path)))
 
 
 def write_bars(bars: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -119,8 +133,11 @@ def _suffix(path: Path) -> str:
     raise BarsError(f"{path.name}: unknown suffix {path.suffix!r}; accepted: {', '.join(SUFFIXES)}")
 
 
-def _read_table(path: Path, suffix: str) -> pd.DataFrame:
+def _read_table(path: Path) -> pd.DataFrame:
     """Reads the raw table, every way of failing brought to one line."""
+    suffix = _suffix(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
     try:
         if suffix == ".parquet":
             table = pd.read_parquet(path, engine="pyarrow")

@@ -98,6 +98,18 @@ def take_times(table: pd.DataFrame, *, source: str = "bars") -> pd.Series:
     raise missing_column("timestamp", [str(name) for name in table.columns], source)
 
 
+def _symbols(table: pd.DataFrame) -> pd.Series | None:
+    """Returns the column that says whose bars the rows are, or None."""
+    columns = [name for name in table.columns if plain_name(name) in ("symbol", "ticker", "pair")]
+    return _column(table, columns[0]).astype(str) if columns else None
+
+
+def present_symbols(table: pd.DataFrame) -> list[str]:
+    """Returns the symbols of a file's table, sorted; none where no column names them."""
+    values = _symbols(table)
+    return [] if values is None else sorted(values.unique())
+
+
 def take_symbol(
     table: pd.DataFrame, symbol: str | None, *, source: str = "bars"
 ) -> tuple[pd.DataFrame, str | None]:
@@ -114,12 +126,11 @@ def take_symbol(
     Raises:
       BarsError: the symbol is not in the file, or the file holds several and none was named.
     """
-    columns = [name for name in table.columns if plain_name(name) in ("symbol", "ticker", "pair")]
-    if not columns:
+    values = _symbols(table)
+    if values is None:
         if symbol is not None:
             raise BarsError(f"{source}: symbol={symbol!r} was asked for, but no column names one")
         return table, None
-    values = _column(table, columns[0]).astype(str)
     present = sorted(values.unique())
     if symbol is None:
         if len(present) == 1:
