@@ -112,9 +112,52 @@ def test_a_replaced_future_leaves_earlier_forecasts_bit_identical(fitted, foreca
     assert (other[~is_past].std() != forecast[~is_past].std()).all()
 
 
-def test_cut_off_bars_leave_earlier_forecasts_alike(fitted, forecast):
-    cut = fitted.predict(BARS.iloc[:2500])
-    np.testing.assert_allclose(cut.quantile(0.05), forecast[: len(cut)].quantile(0.05), rtol=1e-4)
+def numbers(forecast):
+    """What decisions are made from, in units of the standard deviation or as they are."""
+    return {
+        "mean": forecast.mean() / forecast.std(),
+        "std": forecast.std(),
+        "quantile": forecast.quantile(0.05),
+        "shortfall": forecast.expected_shortfall(0.95),
+        "log_prob": forecast.log_prob(np.full(len(forecast), 1e-3)),
+    }
+
+
+def test_ex_02_cut_off_bars_leave_earlier_forecasts_bit_identical(fitted, forecast):
+    for last in (2500, 700):
+        cut = fitted.predict(BARS.iloc[:last])
+        past = numbers(forecast[: len(cut)])
+        for name, values in numbers(cut).items():
+            np.testing.assert_array_equal(values, past[name], err_msg=name)
+
+
+def test_ex_02_a_row_read_alone_equals_that_of_the_whole_to_the_last_digits(fitted, forecast):
+    # Few rows run in another compiled size, whose sums are rounded in another order.
+    few = fitted.predict(BARS.iloc[:100])
+    past = numbers(forecast[: len(few)])
+    for name, values in numbers(few).items():
+        np.testing.assert_allclose(values, past[name], rtol=1e-5, atol=1e-5 * (name == "mean"))
+
+
+def test_ex_02_old_bars_are_forgotten_to_1e_5_once_enough_newer_ones_are_kept():
+    bars = simulate_market(jax.random.key(6), 9000).bars
+    days = pd.date_range("1990-01-01", periods=9000, freq="D", tz="UTC", name="timestamp")
+
+    def errors(frame, kept):
+        """Largest change of each input of the last forecast when older bars are cut off."""
+        whole, cut = forecast_rows(frame), forecast_rows(frame.iloc[-kept:])
+        assert cut.names == whole.names
+        change = np.abs(cut.context[-1] - whole.context[-1])
+        scale = np.abs(cut.log_scale[-1] - whole.log_scale[-1])
+        return dict(zip((*cut.names, "log_scale"), (*change, scale), strict=True))
+
+    # Inputs are of order one. Their longest mean has a half-life of 250 bars, so that 6,000 bars
+    # leave 2^-24 of what came before, and 1,000 bars leave more: the claim needs its history.
+    assert max(errors(bars.set_axis(days), 6000).values()) < 1e-5
+    assert max(errors(bars.set_axis(days), 1000).values()) > 1e-3
+    # Within the day there is the profile of the week besides, whose memory is of many weeks.
+    intraday = errors(bars, 6000)
+    assert {name for name, error in intraday.items() if error > 2e-5} == {"week_slot_log_ratio"}
 
 
 def test_trn_06_a_saved_forecaster_answers_bit_for_bit_alike(fitted, forecast, tmp_path):
