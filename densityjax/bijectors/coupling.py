@@ -10,14 +10,14 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from densityjax._typing import Array
+from densityjax._typing import Array, Params
 
 
 def transform(
     x: Array,
     num_kept: int,
-    parameters_fn: Callable[[Array], Array],
-    scalar_fn: Callable[[Array, Array], tuple[Array, Array]],
+    parameters_fn: Callable[[Array], Params],
+    scalar_fn: Callable[[Params, Array], tuple[Array, Array]],
 ) -> tuple[Array, Array]:
     """Moves `x[num_kept:]` by scalar maps whose parameters are read off `x[:num_kept]`.
 
@@ -26,8 +26,8 @@ def transform(
     Args:
       x: [D] one example.
       num_kept: leading entries that pass unchanged, in [0, D).
-      parameters_fn: kept part [num_kept] -> parameters [D - num_kept, P].
-      scalar_fn: (parameters [P], scalar) -> (value, log slope).
+      parameters_fn: kept part [num_kept] -> pytree with a leading axis of D - num_kept.
+      scalar_fn: (parameters of one entry, scalar) -> (value, log slope).
 
     Returns:
       The moved example, [D], and the log-determinant, [].
@@ -35,6 +35,6 @@ def transform(
     chex.assert_rank(x, 1)
     kept, moved = x[:num_kept], x[num_kept:]
     parameters = parameters_fn(kept)
-    chex.assert_shape(parameters, (moved.shape[0], None))
+    chex.assert_tree_shape_prefix(parameters, moved.shape)
     moved, log_slopes = jax.vmap(scalar_fn)(parameters, moved)
     return jnp.concatenate([kept, moved]), jnp.sum(log_slopes)

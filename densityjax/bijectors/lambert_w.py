@@ -11,8 +11,8 @@ no mean. Goerg, The Lambert Way to Gaussianize heavy-tailed data, 2015
 (https://arxiv.org/abs/1010.2265), equations 5-9.
 """
 
+import functools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -21,7 +21,8 @@ import jax.numpy as jnp
 
 from densityjax import numerics
 from densityjax._typing import Array
-from densityjax.bijectors import affine
+from densityjax.bijectors import tail_fit
+from densityjax.bijectors.tail_fit import FitInfo
 
 H_MAX = 0.5  # largest tail parameter by default: the variance stays finite
 _H_START = 0.1  # where `fit` starts: tails of a Student t with about six degrees of freedom
@@ -41,21 +42,6 @@ class Tail(NamedTuple):
     scale: Array
     h_plus: Array
     h_minus: Array
-
-
-class FitInfo(NamedTuple):
-    """What `fit` reports.
-
-    Attributes:
-      log_likelihood: [] weighted mean log density at the fit, nats per row, in units of the data.
-      gradient_norm: [] largest derivative of it in the four logits, for standardised data.
-      is_finite: [] False where the fit, or a row with weight, is not finite, or the rows with
-        weight are constant.
-    """
-
-    log_likelihood: Array
-    gradient_norm: Array
-    is_finite: Array
 
 
 def tail_from_logits(logits: Array, *, h_max: float = H_MAX) -> Tail:
@@ -150,51 +136,20 @@ def fit(
     Returns:
       The `Tail` and a `FitInfo`.
     """
-    chex.assert_rank(x, 1)
-    weights = jnp.ones_like(x) if weights is None else weights.astype(x.dtype)
-    chex.assert_equal_shape([x, weights])
-    x = jnp.where(weights > 0.0, x, 0.0)
-    start, is_constant = affine.fit_robust(x[:, None], weights)
-    centre, width = start.location[0], start.scale[0]
-    y = jnp.where(weights > 0.0, (x - centre) / width, 0.0)
-    share = weights / jnp.sum(weights)
-
-    def loss(logits: Array) -> Array:
-        tail = tail_from_logits(logits, h_max=h_max)
-        z, log_slope = jax.vmap(to_noise, (0, None))(y, tail)
-        return jnp.sum(share * (0.5 * z * z - log_slope))
-
     h_start = min(_H_START, 0.5 * h_max)
     theta = math.log(h_start / (h_max - h_start))
-    logits = _newton(loss, jnp.array([0.0, 0.0, theta, theta], x.dtype), num_steps)
-    tail, value = tail_from_logits(logits, h_max=h_max), loss(logits)
-    tail = tail._replace(location=centre + width * tail.location, scale=width * tail.scale)
-    log_likelihood = -value - 0.5 * math.log(2.0 * math.pi) - jnp.log(width)
-    is_finite = jnp.isfinite(jnp.stack([*tail, value])).all() & ~is_constant[0]
-    return tail, FitInfo(log_likelihood, jnp.abs(jax.grad(loss)(logits)).max(), is_finite)
+    rows = tail_fit.standardise(x, weights)
+    layer = functools.partial(_to_noise_by_logits, h_max=h_max)
+    loss = functools.partial(tail_fit.normal_loss, rows, layer)
+    start = jnp.array([0.0, 0.0, theta, theta], x.dtype)
+    logits = tail_fit.minimise(loss, start, num_steps)
+    tail = tail_from_logits(logits, h_max=h_max)
+    location, scale = rows.centre + rows.width * tail.location, rows.width * tail.scale
+    return tail._replace(location=location, scale=scale), tail_fit.fit_info(rows, loss, logits)
 
 
-def _newton(loss: Callable[[Array], Array], start: Array, num_steps: int) -> Array:
-    """Minimises `loss` by Newton steps whose damping falls on success and grows on failure."""
-
-    def step(state: tuple[Array, Array, Array], _: None) -> tuple[tuple, None]:
-        point, value, damping = state
-        gradient, curvature = jax.grad(loss)(point), jax.hessian(loss)(point)
-        # Absolute eigenvalues: away from the optimum the loss is not convex.
-        eigenvalues, basis = jnp.linalg.eigh(curvature)
-        move = basis @ ((basis.T @ gradient) / (jnp.abs(eigenvalues) + damping))
-        candidate = point - jnp.clip(move, -1.0, 1.0)  # one unit of a logit at most
-        candidate_value = loss(candidate)
-        is_better = candidate_value < value
-        point, value = (
-            jnp.where(is_better, new, old)
-            for new, old in ((candidate, point), (candidate_value, value))
-        )
-        return (point, value, damping * jnp.where(is_better, 0.2, 8.0)), None
-
-    damping = jnp.asarray(numerics.NEWTON_DAMPING, start.dtype)
-    (point, _, _), _ = jax.lax.scan(step, (start, loss(start), damping), None, length=num_steps)
-    return point
+def _to_noise_by_logits(x: Array, logits: Array, *, h_max: float) -> tuple[Array, Array]:
+    return to_noise(x, tail_from_logits(logits, h_max=h_max))
 
 
 @jax.custom_jvp

@@ -2,5 +2,6 @@
 
 from densityjax.networks.base import Network
 from densityjax.networks.conditioners import mlp, residual
+from densityjax.networks.masked import masked_residual
 
-__all__ = ["Network", "mlp", "residual"]
+__all__ = ["Network", "masked_residual", "mlp", "residual"]

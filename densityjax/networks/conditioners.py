@@ -68,7 +68,18 @@ class _Residual(nn.Module):
         return _dense(self.num_outputs, "output", zero=self.zero_output)(activation(hidden))
 
 
-def _network(module: nn.Module, num_inputs: int, num_context: int) -> Network:
+def network_from_module(module: nn.Module, num_inputs: int, num_context: int) -> Network:
+    """Wraps a Linen module whose call takes (x, context, *, deterministic).
+
+    Args:
+      module: the module, for one example.
+      num_inputs: size of `x`.
+      num_context: size of the context; zero for none.
+
+    Returns:
+      The `Network`; it raises ValueError where a context is missing or not wanted.
+    """
+
     def check_inputs(x: Array, context: Array | None) -> None:
         chex.assert_shape(x, (num_inputs,))
         if (context is None) != (num_context == 0):
@@ -140,7 +151,7 @@ def mlp(
     if not widths or min(widths) < 1:
         raise ValueError(f"widths is {tuple(widths)}; accepted are one or more positive sizes")
     module = _MLP(tuple(widths), num_outputs, activation, dropout, zero_output)
-    return _network(module, num_inputs, num_context)
+    return network_from_module(module, num_inputs, num_context)
 
 
 def residual(
@@ -176,4 +187,4 @@ def residual(
     if width < 1 or num_blocks < 0:
         raise ValueError(f"width {width} and num_blocks {num_blocks}: accepted are >= 1 and >= 0")
     module = _Residual(width, num_blocks, num_outputs, activation, dropout, zero_output)
-    return _network(module, num_inputs, num_context)
+    return network_from_module(module, num_inputs, num_context)
