@@ -93,7 +93,7 @@ def wallace_from_t(z: Array, df: ArrayLike) -> tuple[Array, Array]:
       Annals of Mathematical Statistics 30, 1959.
     """
     chex.assert_rank(z, 0)
-    kappa = _kappa(df)
+    kappa = wallace_factor(df)
     u = z * z / df
     ratio = _ratio(u, jnp.log1p, _LOG1P_SERIES)
     return kappa * z * jnp.sqrt(ratio), jnp.log(kappa) - 0.5 * jnp.log(ratio) - jnp.log1p(u)
@@ -111,7 +111,7 @@ def wallace_to_t(g: Array, df: ArrayLike) -> tuple[Array, Array]:
       log_slope: [] natural log of dz/dg.
     """
     chex.assert_rank(g, 0)
-    kappa = _kappa(df)
+    kappa = wallace_factor(df)
     u = (g / kappa) ** 2 / df
     ratio = _ratio(u, jnp.expm1, _EXPM1_SERIES)
     return g / kappa * jnp.sqrt(ratio), u - jnp.log(kappa) - 0.5 * jnp.log(ratio)
@@ -127,7 +127,54 @@ def _ratio(u: Array, function: Callable[[Array], Array], series: tuple[float, ..
     )
 
 
-def _kappa(df: ArrayLike) -> Array:
-    """Returns Wallace's factor (8 df + 1) / (8 df + 3)."""
+def wallace_factor(df: ArrayLike) -> Array:
+    """Returns Wallace's factor kappa = (8 df + 1) / (8 df + 3), less than 1."""
     df = jnp.asarray(df)
     return (8.0 * df + 1.0) / (8.0 * df + 3.0)
+
+
+def wallace_t_log_prob(g: Array, df: ArrayLike) -> Array:
+    """Returns the log density of Wallace scores of the multivariate t with identity scale.
+
+    The entries are close to normal one by one and share the mixing variable of the t. In logs
+    throughout, for t values of far scores overflow.
+
+    Args:
+      g: [D] scores, no unit; see `wallace_from_t`.
+      df: [] degrees of freedom, positive.
+
+    Returns:
+      The [] log density, in nats.
+    """
+    chex.assert_rank(g, 1)
+    kappa, dim, df = wallace_factor(df), g.shape[0], jnp.asarray(df, g.dtype)
+    a = (g / kappa) ** 2 / df  # log(1 + z^2 / df) of the t value z
+    is_far = jnp.max(a) > 1.0
+    near, far = jnp.where(is_far, 0.0, a), jnp.where(is_far, a, 1.0)
+    largest = jnp.max(far)
+    others = jnp.sum(jnp.exp(far - largest)) - (dim - 1) * jnp.exp(-largest)
+    log_term = jnp.where(is_far, largest + jnp.log(others), jnp.log1p(jnp.sum(jnp.expm1(near))))
+    is_large = a > 1.0
+    large, small = jnp.where(is_large, a, 2.0), jnp.where(is_large, 0.0, a)
+    log_ratio = large + jnp.log1p(-jnp.exp(-large)) - jnp.log(large)
+    log_ratio = jnp.where(is_large, log_ratio, jnp.log(_ratio(small, jnp.expm1, _EXPM1_SERIES)))
+    lgamma, half = jax.scipy.special.gammaln, 0.5 * (df + dim)
+    constant = lgamma(half) - lgamma(0.5 * df) - 0.5 * dim * jnp.log(df * math.pi)
+    log_slope = jnp.sum(a - jnp.log(kappa) - 0.5 * log_ratio)
+    return constant - half * log_term + log_slope
+
+
+def student_t_cdf(z: Array, df: ArrayLike) -> Array:
+    """Returns P(T <= z) for Student's t in one dimension, by the incomplete beta function.
+
+    Args:
+      z: [] value, no unit.
+      df: [] degrees of freedom, positive.
+
+    Returns:
+      The [] probability.
+    """
+    chex.assert_rank(z, 0)
+    df = jnp.asarray(df, z.dtype)
+    tail = 0.5 * jax.scipy.special.betainc(0.5 * df, 0.5, df / (df + z * z))
+    return jnp.where(z > 0.0, 1.0 - tail, tail)

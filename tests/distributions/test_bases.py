@@ -63,3 +63,24 @@ def test_wallace_maps_undo_each_other_with_the_log_slopes_of_autodiff(x64):
     ):
         slope = jax.vmap(jax.grad(lambda v, f=transform: f(v, 3.0)[0]))(value)
         np.testing.assert_allclose(jnp.log(slope), expected, atol=1e-10)
+
+
+def test_the_density_of_wallace_scores_is_that_of_the_t_values_and_survives_far_out(x64):
+    rng = np.random.default_rng(4)
+    g = jnp.asarray(rng.standard_normal((50, 3)) * rng.choice([1e-3, 1.0, 4.0], (50, 1)))
+    for df in (2.5, 7.0, 200.0):
+        direct = jax.jit(jax.vmap(bases.wallace_t_log_prob, (0, None)))(g, df)
+        z, log_slope = jax.vmap(jax.vmap(bases.wallace_to_t, (0, None)), (0, None))(g, df)
+        by_t = jax.vmap(bases.student_t_log_prob, (0, None))(z, df) + log_slope.sum(1)
+        np.testing.assert_allclose(direct, by_t, rtol=1e-9, atol=1e-9)
+    far = jnp.array([[300.0, -300.0], [1e7, 2.0], [0.0, 0.0]], jnp.float32)
+    both = jax.jit(jax.vmap(jax.value_and_grad(bases.wallace_t_log_prob, (0, 1)), (0, None)))
+    values, grads = both(far, jnp.float32(2.5))
+    assert all(np.isfinite(leaf).all() for leaf in (values, *grads))
+
+
+def test_the_cdf_of_students_t_is_that_of_scipy(x64):
+    z = np.r_[-np.logspace(-3, 4, 50), 0.0, np.logspace(-3, 4, 50)]
+    for df in (1.0, 3.5, 40.0):
+        got = jax.jit(jax.vmap(bases.student_t_cdf, (0, None)))(z, df)
+        np.testing.assert_allclose(got, stats.t.cdf(z, df), rtol=1e-9, atol=1e-15)
