@@ -1,6 +1,5 @@
 """The density of a table of numbers, with p-values and alarms, as a scikit-learn estimator."""
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,12 +10,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from densityjax._typing import Array, Key, Params
 from densityjax.bijectors import feature_transforms
-from densityjax.estimators import _fitting, _saving
-from densityjax.models import Flow, map_rows, mixture, neural_spline_flow
+from densityjax.estimators import _ensemble, _fitting, _saving
+from densityjax.models import Flow, map_rows, neural_spline_flow
 from densityjax.regimes.anomalies import conformal_p_value, density_threshold
 from densityjax.training import FitProgress
+
+STEPS_PER_EPOCH = 192  # a joint density gains from many small steps, which cost no more on a CPU
 
 
 class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
@@ -41,8 +41,8 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
       transforms: for each column 'identity', 'log' (positive values) or 'logit' (values in [0, 1]);
         the density stays that of X. Values at an end are moved inside and counted. None: identity.
       dropout: share of hidden units dropped while training.
-      num_epochs: most passes over the rows.
-      batch_size: rows per step; None for about 64 steps an epoch.
+      num_epochs: most passes over the rows; None for 200, and fewer, down to 20, above 1,500 rows.
+      batch_size: rows per step; None for 256, and more, up to 2,048, above 70,000 rows.
       patience: epochs without a better loss on a member's block before it stops.
       learning_rate: peak rate of AdamW.
       weight_decay: decay of the networks' kernels.
@@ -79,7 +79,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         tail: str = "lambert_w",
         transforms: Sequence[str] | None = None,
         dropout: float = 0.0,
-        num_epochs: int = 200,
+        num_epochs: int | None = None,
         batch_size: int | None = None,
         patience: int = 20,
         learning_rate: float = 1e-3,
@@ -140,8 +140,9 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
           The estimator itself.
 
         Raises:
-          ValueError: for rows that are not finite, too few, or constant in a column, or a
-            parameter that is not accepted.
+          ValueError: for rows that are not finite, too few, or constant in a column, calibration
+            rows of other columns, or a parameter that is not accepted.
+          FloatingPointError: if a loss or gradient is not finite.
         """
         rows = _table(self, X)
         for name in ("calibration_fraction", "false_alarm_rate"):
@@ -162,6 +163,11 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             raise ValueError(f"X is constant in column {constant[0]}: it has no density")
         self._fit_transforms(rows)
         self.flow_ = self._flow(self.n_features_in_)
+        num_epochs, batch_size = self.num_epochs, self.batch_size
+        if num_epochs is None:
+            num_epochs = _fitting.default_num_epochs(len(rows))
+        if batch_size is None:
+            batch_size = _fitting.default_batch_size(len(rows), num_steps=STEPS_PER_EPOCH)
         self.history_ = _fitting.fit_members(
             jax.random.key(self.random_state),
             self.flow_,
@@ -169,8 +175,8 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             None,
             num_members=self.num_members,
             purge=self.purge,
-            num_epochs=self.num_epochs,
-            batch_size=self.batch_size,
+            num_epochs=num_epochs,
+            batch_size=batch_size,
             patience=self.patience,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
@@ -212,16 +218,25 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         return rows
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """Returns [N] log densities of the rows [N, D], in nats per unit volume of X.
+        """Computes the log density of rows.
 
-        A row with a NaN gets NaN, and so does one outside the range of a transform.
+        Args:
+          X: [N, D] rows, with the columns of the fit.
+
+        Returns:
+          [N] log densities, in nats per unit volume of X. A row with a NaN gets NaN, and so does
+          one outside the range of a transform.
+
+        Raises:
+          NotFittedError: before `fit`.
+          ValueError: for rows of other columns, or that are infinite.
         """
         check_is_fitted(self, "params_")
         mapped, log_det = self._mapped(self._rows(X))
-        return map_rows(_mixture_log_prob(self.flow_), mapped, shared=(self.params_,)) + log_det
+        return map_rows(_ensemble.log_prob(self.flow_), mapped, shared=(self.params_,)) + log_det
 
     def score(self, X: ArrayLike, y: None = None) -> float:
-        """Returns the mean log density of the rows [N, D], in nats."""
+        """Returns the mean log density of the rows [N, D], in nats; `y` is ignored."""
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
     def p_value(self, X: ArrayLike) -> np.ndarray:
@@ -277,11 +292,19 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self, "params_")
         seed = self.random_state if random_state is None else random_state
         keys = jax.random.split(jax.random.key(seed), n)
-        mapped = map_rows(_mixture_sample(self.flow_), keys, shared=(self.params_,))
+        mapped = map_rows(_ensemble.sample(self.flow_), keys, shared=(self.params_,))
         return map_rows(feature_transforms.inverse, mapped, shared=(self.transform_,))[0]
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the fitted density to the folder `path`; raises NotFittedError before `fit`."""
+        """Writes the fitted density to a folder, which is replaced whole or not at all.
+
+        Args:
+          path: the folder: new, empty, or holding a saved estimator and nothing else.
+
+        Raises:
+          NotFittedError: before `fit`.
+          ValueError: if something else is at `path`.
+        """
         check_is_fitted(self, "params_")
         _saving.save(
             path,
@@ -325,17 +348,3 @@ def _table(estimator: BaseEstimator, X: Any, **options: Any) -> np.ndarray:
     """Returns rows [N, D] of float64, their columns checked or learnt; raises ValueError else."""
     rows: Any = validate_data(estimator, X, dtype="float64", **options)  # inferred as a string
     return rows
-
-
-@functools.lru_cache(maxsize=64)
-def _mixture_log_prob(flow: Flow) -> Callable[[Params, Array], Array]:
-    return functools.partial(mixture.log_prob, flow.log_prob)
-
-
-@functools.lru_cache(maxsize=64)
-def _mixture_sample(flow: Flow) -> Callable[[Params, Key], Array]:
-    def sample(params: Params, key: Key) -> Array:
-        member_key, sample_key = jax.random.split(key)
-        return flow.sample(sample_key, mixture.pick_member(member_key, params))
-
-    return sample

@@ -222,7 +222,15 @@ class ReturnForecaster(BaseEstimator):
         return ReturnDistribution(rows.index, members)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the fitted forecaster to the folder `path`; raises NotFittedError before `fit`."""
+        """Writes the fitted forecaster to a folder, which is replaced whole or not at all.
+
+        Args:
+          path: the folder: new, empty, or holding a saved estimator and nothing else.
+
+        Raises:
+          NotFittedError: before `fit`.
+          ValueError: if something else is at `path`.
+        """
         check_is_fitted(self, "params_")
         _saving.save(
             path,

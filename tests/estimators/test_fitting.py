@@ -1,9 +1,11 @@
 """Blocks of time for early stopping: who learns from what, and how far apart."""
 
+import jax
 import numpy as np
 import pytest
 
 from densityjax.estimators import _fitting
+from densityjax.models import neural_spline_flow
 
 
 @pytest.mark.parametrize(("num_members", "num_blocks"), [(1, 5), (2, 5), (5, 5), (8, 8)])
@@ -36,3 +38,43 @@ def test_too_few_rows_say_how_many_are_needed():
 )
 def test_batches_grow_with_the_rows_within_limits(num_rows, size):
     assert _fitting.default_batch_size(num_rows) == size
+
+
+def test_a_joint_density_takes_smaller_batches_and_fewer_epochs_of_more_rows():
+    sizes = [_fitting.default_batch_size(n, num_steps=192) for n in (52_000, 10**5, 10**7)]
+    assert sizes == [256, 512, 2048]
+    assert [_fitting.default_num_epochs(n) for n in (0, 1500, 5000, 15_000, 10**6)] == [
+        200,
+        200,
+        60,
+        20,
+        20,
+    ]
+
+
+def test_a_single_member_sees_exactly_the_rows_of_its_weights(monkeypatch):
+    seen = {}
+
+    def fit_ensemble(keys, loss_fn, params, data, **options):
+        seen.update(options, data=data)
+
+    monkeypatch.setattr(_fitting.training, "fit_ensemble", fit_ensemble)
+    rows = np.random.default_rng(0).standard_normal((403, 1))
+    common = {"num_epochs": 3, "batch_size": 64, "patience": 2}
+    rates = {"learning_rate": 1e-3, "weight_decay": 0.0}
+    flow = neural_spline_flow(1, num_bins=4)
+    for num_members in (1, 2):
+        _fitting.fit_members(
+            jax.random.key(0), flow, rows, None, num_members=num_members, purge=7, **common, **rates
+        )
+        weights, validation = _fitting.folds(403, num_members, 7)
+        if num_members == 1:
+            np.testing.assert_array_equal(seen["data"][0], rows[weights[0] > 0].astype("float32"))
+            np.testing.assert_array_equal(
+                seen["validation"][0], rows[validation[0] > 0].astype("float32")
+            )
+            assert seen["weights"] is seen["validation_weights"] is None
+        else:
+            assert seen["data"][0].shape == seen["validation"][0].shape == (403, 1)
+            np.testing.assert_array_equal(seen["weights"], weights)
+            np.testing.assert_array_equal(seen["validation_weights"], validation)
