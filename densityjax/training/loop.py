@@ -21,15 +21,25 @@ LossFn = Callable[[Params, Key, Any, Any], tuple[Array, Any, Any]]
 
 
 class Plan(NamedTuple):
-    """The static part of a fit; hashable, so that equal plans share a compiled program."""
+    """The static part of a fit; hashable, so that equal plans share a compiled program.
 
-    loss_fn: LossFn  # the loss may be [] of the batch, or [B], one a row, to be weighted here
+    Attributes:
+      loss_fn: the loss, [] of the batch, or [B], one a row, to be weighted here.
+      optimizer: the optax transformation.
+      num_epochs: most passes over the rows.
+      batch_size: rows per step, B.
+      patience: epochs without a lower validation loss before stopping.
+      chunk_epochs: epochs per compiled call.
+      validation_loss_fn: the loss that judges; None where `loss_fn` judges too.
+    """
+
+    loss_fn: LossFn
     optimizer: optax.GradientTransformation
     num_epochs: int
     batch_size: int
     patience: int
     chunk_epochs: int
-    validation_loss_fn: LossFn | None = None  # None: loss_fn judges too
+    validation_loss_fn: LossFn | None = None
 
 
 class TrainState(NamedTuple):
@@ -65,7 +75,16 @@ class TrainState(NamedTuple):
 
 
 def init_state(plan: Plan, params: Params, loss_state: Any) -> TrainState:
-    """Builds the state before the first step."""
+    """Builds the state before the first step.
+
+    Args:
+      plan: the static part of the fit.
+      params: pytree of starting parameters.
+      loss_state: what the loss carries from step to step, or ().
+
+    Returns:
+      The `TrainState` of epoch 0: no loss recorded yet, the best loss infinite.
+    """
     empty = jnp.full(plan.num_epochs, jnp.nan)
     minus_one = jnp.asarray(-1, jnp.int32)
     return TrainState(
@@ -140,7 +159,19 @@ def _batch_loss(
 def evaluate(
     plan: Plan, params: Params, key: Key, data: Any, weights: Array, loss_state: Any
 ) -> Array:
-    """Weighted mean loss over all rows, in batches, with the same key every time."""
+    """Computes the weighted mean loss over all rows, in batches.
+
+    Args:
+      plan: the static part of the fit; its validation loss judges, if it has one.
+      params: pytree of parameters.
+      key: key of the loss's noise; the same key gives the same noise, so that epochs compare.
+      data: pytree of arrays [N, ...].
+      weights: [N] weights of the rows, not negative, of positive sum.
+      loss_state: what the loss carries; what it hands back is dropped.
+
+    Returns:
+      [] the mean loss, in the unit of the loss. No row counts twice, whatever N is.
+    """
     num_rows = weights.shape[0]
     size = min(num_rows, max(plan.batch_size, EVALUATION_ROWS))
     num_full, num_left = divmod(num_rows, size)
@@ -228,7 +259,20 @@ def run_chunk(
     validation: Any,
     validation_weights: Array,
 ) -> TrainState:
-    """Runs up to `plan.chunk_epochs` epochs; a stopped state is returned as it came."""
+    """Runs up to `plan.chunk_epochs` epochs; a stopped state is returned as it came.
+
+    Args:
+      plan: the static part of the fit.
+      key: key of the whole fit; what each epoch draws depends on it and the epoch's number alone.
+      state: where the fit stands.
+      data: pytree of arrays [N, ...], the training rows.
+      weights: [N] their weights.
+      validation: pytree of arrays [V, ...] like `data`.
+      validation_weights: [V] their weights.
+
+    Returns:
+      The `TrainState` after the last of these epochs.
+    """
     train_key, validation_key = jax.random.split(key)
     last = state.epoch + plan.chunk_epochs
 
