@@ -169,6 +169,7 @@ def run(
     prices: Prices,
     *,
     costs: Costs = Costs(),  # noqa: B008  an immutable NamedTuple of numbers
+    stops: None = None,
     fill: str = "next_open",
     drift: bool = True,
     band: ArrayLike = 0.0,
@@ -184,6 +185,7 @@ def run(
         signed fraction of equity. Callers never shift it: that is done here and nowhere else.
       prices: `Prices` of [T] arrays, in quote currency.
       costs: `Costs`, basis points and rate per bar.
+      stops: None: positions end by their target weights alone.
       fill: 'next_open', 'next_close' or 'same_close'.
       drift: whether weights drift with the price between trades; see `step`.
       band: rebalancing band, in equity.
@@ -199,6 +201,8 @@ def run(
       ValueError: if an argument has a wrong shape or value, or a weight or a price is not finite.
         Traced arrays cannot be read here: under `jit` and `vmap` look at `is_finite`.
     """
+    if stops is not None:
+        raise ValueError(f"stops is {stops!r}; accepted is None: put exits into the weights")
     moves = market_moves(prices, fill)
     if lag < 0 or warmup < 0:
         raise ValueError(f"lag is {lag} and warmup is {warmup}; accepted are integers >= 0")

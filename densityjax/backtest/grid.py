@@ -77,7 +77,7 @@ def run_grid(
     signals: Any,
     prices: Prices,
     *,
-    periods_per_year: float,
+    periods_per_year: float | None = None,
     costs: Costs = Costs(),  # noqa: B008  an immutable NamedTuple of numbers
     fill: str = "next_open",
     drift: bool = True,
@@ -101,7 +101,9 @@ def run_grid(
       rule_params: pytree of [N] arrays, such as `product_grid` makes; scalars are shared.
       signals: pytree of [T] arrays, row t known at the close of bar t.
       prices: `Prices` of [T] arrays.
-      periods_per_year: bars in a year, from the timestamps.
+      periods_per_year: bars in a year, from the timestamps (`market.periods_per_year`). None scales
+        nothing: Sharpe and Sortino ratio, volatility and growth are PER BAR under the same names,
+        and the rules keep their order.
       costs: `Costs`; scalars, or [N] arrays to sweep them.
       fill: 'next_open', 'next_close' or 'same_close'.
       drift: whether weights drift with the price between trades.
@@ -123,6 +125,7 @@ def run_grid(
         rule answered with a weight that is not finite.
     """
     moves = market_moves(prices, fill)
+    periods_per_year = 1.0 if periods_per_year is None else periods_per_year
     if not periods_per_year > 0.0:
         raise ValueError(f"periods_per_year is {periods_per_year}; accepted are positive numbers")
     num_bars = moves.gap.shape[0]

@@ -269,3 +269,11 @@ def test_one_bar_at_a_time_equals_the_scan(x64):
         path.append(state.equity)
     expected = run(weights, prices, costs=Costs(12.0), band=0.02).equity
     np.testing.assert_allclose(path, expected, rtol=1e-13)
+
+
+def test_no_stops_is_the_only_choice_of_stops():
+    plain = run(TARGETS, ANCHOR)
+    documented = run(TARGETS, ANCHOR, costs=Costs(), stops=None, fill="next_open", drift=True)
+    chex.assert_trees_all_equal(plain, documented)
+    with pytest.raises(ValueError, match=r"stops is 0\.05; accepted is None"):
+        run(TARGETS, ANCHOR, stops=0.05)  # type: ignore[arg-type]

@@ -248,3 +248,15 @@ def test_ex_04_nan_signals_and_nan_weights_raise():
             prices,
             periods_per_year=YEAR,
         )
+
+
+def test_without_periods_per_year_every_rate_is_per_bar():
+    (signals, prices), params = market(4), grid_of_twelve()
+    yearly = run_grid(backtest.threshold_rule, params, signals, prices, periods_per_year=YEAR)
+    per_bar = run_grid(backtest.threshold_rule, params, signals, prices, costs=Costs())
+    for name in ("sharpe_ratio", "sortino_ratio", "annual_volatility"):
+        scaled = getattr(per_bar.metrics, name) * YEAR**0.5
+        np.testing.assert_allclose(scaled, getattr(yearly.metrics, name), rtol=1e-10)
+    np.testing.assert_array_equal(per_bar.metrics.total_return, yearly.metrics.total_return)
+    growth = np.log1p(per_bar.metrics.annual_return) * len(prices.close)
+    np.testing.assert_allclose(np.expm1(growth), per_bar.metrics.total_return, atol=1e-10)
