@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from densityjax import backtest
 from densityjax.backtest import rules
@@ -24,15 +25,27 @@ from densityjax.models import ReturnDistribution
 from densityjax.strategies import flow as flow_strategy
 
 TAIL_CONFIDENCE = 0.95  # of the expected shortfall that sizes positions
+GAIN_RANGE = (1e-7, 1.0 - 1e-7)  # probability of a gain: nearer to 0 or 1 single precision ends
+DECIDING = (
+    "log_prob",
+    "p_value",
+    "expected_return",
+    "return_std",
+    "expected_shortfall",
+    "short_expected_shortfall",
+    "latent_return",
+)
 SETTINGS = "pipeline.json"
 # What rules are told of a bar without a forecast: stranger than any gate lets pass.
 QUIET = {
     "expected_z": 0.0,
     "p_value": -1.0,
     "expected_shortfall": 1.0,
+    "short_expected_shortfall": 1.0,
     "return_std": 1.0,
     "expected_return": 0.0,
-    "state_log_prob": 0.0,
+    "latent_return": 0.0,
+    "log_prob": 0.0,
 }
 
 
@@ -54,14 +67,20 @@ class Reading(NamedTuple):
     """What a pipeline says of bars, N rows with enough history for both models.
 
     Attributes:
-      frame: close, return_next (log, NaN in the last row), state_log_prob (nats in units of the
-        features), p_value, expected_return, return_std (log returns), expected_z, and
-        expected_shortfall: the larger of both sides' mean loss in the worst 5 % of cases.
+      frame: close, return_next (log, NaN in the last row), log_prob (of the state, nats in units of
+        the features), p_value, expected_return, return_std (log returns), expected_z,
+        latent_return (the standard normal score of P(return > 0): z, were the law normal), and the
+        mean losses in the worst 5 % of cases: expected_shortfall of a unit long position,
+        short_expected_shortfall of a short one.
       forecast: the forecast densities of the same rows.
+      state_columns: names of the features that the density read, in its order.
+      left_out: names of the features that these bars do not give.
     """
 
     frame: pd.DataFrame
     forecast: ReturnDistribution
+    state_columns: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def window(state_features: str = "flow") -> int:
@@ -83,22 +102,26 @@ def read(pipeline: Pipeline, bars: pd.DataFrame) -> Reading:
       ValueError: if there are too few bars, or a model answered with a value that is not finite.
     """
     state = compute_features(bars, pipeline.state_features)
+    left_out = state.attrs["left_out"]
     forecast = pipeline.forecaster.predict(bars)
     both = state.index.intersection(pd.DatetimeIndex(forecast.index))
     state = state.loc[both]
     forecast = forecast[pd.DatetimeIndex(forecast.index).get_indexer(both)]
     log_prob = pipeline.density.score_samples(state.to_numpy())
     mean, std = forecast.moments()
+    gain = np.asarray(forecast.prob_above(0.0), np.float64)
     frame = pd.DataFrame(
         {
             "close": bars["close"].reindex(both),
             "return_next": log_returns(bars).shift(-1).reindex(both),
-            "state_log_prob": log_prob,
+            "log_prob": log_prob,
             "p_value": pipeline.density.p_value_of_log_prob(log_prob),
             "expected_return": mean,
             "return_std": std,
             "expected_z": mean / std,
-            "expected_shortfall": _two_sided_shortfall(forecast, mean),
+            "latent_return": ndtri(np.clip(gain, *GAIN_RANGE)),
+            "expected_shortfall": forecast.expected_shortfall(TAIL_CONFIDENCE),
+            "short_expected_shortfall": forecast.expected_shortfall(TAIL_CONFIDENCE, side="short"),
         },
         index=both,
     )
@@ -107,16 +130,7 @@ def read(pipeline: Pipeline, bars: pd.DataFrame) -> Reading:
         row, column = np.argwhere(~finite)[0]
         name = frame.drop(columns="return_next").columns[column]
         raise ValueError(f"the models answered {name} = {frame[name].iloc[row]} at {both[row]}")
-    return Reading(frame, forecast)
-
-
-def _two_sided_shortfall(forecast: ReturnDistribution, mean: np.ndarray) -> np.ndarray:
-    """Mean loss in the worst cases of a long and of a short position, the larger of the two."""
-    tail = 1.0 - TAIL_CONFIDENCE
-    long_side = forecast.expected_shortfall(TAIL_CONFIDENCE)
-    # E[X; X > q] = E[X] - E[X; X <= q], where q leaves the tail above it.
-    below = -forecast.expected_shortfall(tail) * TAIL_CONFIDENCE
-    return np.maximum(long_side, (mean - below) / tail)
+    return Reading(frame, forecast, tuple(state.columns), tuple(left_out))
 
 
 def on_every_bar(frame: pd.DataFrame, bars: pd.DataFrame) -> pd.DataFrame:
@@ -159,6 +173,7 @@ def signals(frame: pd.DataFrame) -> rules.Signals:
         density_p_value=frame["p_value"].to_numpy(np.float32),
         expected_shortfall=frame["expected_shortfall"].to_numpy(np.float32),
         return_std=frame["return_std"].to_numpy(np.float32),
+        short_expected_shortfall=frame["short_expected_shortfall"].to_numpy(np.float32),
     )
 
 
@@ -170,31 +185,26 @@ def decide(frame: pd.DataFrame, params: rules.ThresholdParams) -> pd.DataFrame:
       params: of the threshold rule; the rule starts flat at the first row.
 
     Returns:
-      Frame with the rows of `frame`: signal (1, 0, -1), confidence, in_distribution, position
-      (target weight decided at the close, in equity) and reason in words.
+      Frame with the rows of `frame`: signal (1, 0, -1), confidence, in_distribution, latent_return,
+      position_size (target weight decided at the close, in equity) and reason in words.
     """
     frame = _quiet(frame)
-    # The rule trades at its smallest p-value itself, the signal only above: one rounding lower.
-    below = np.nextafter(np.float32(params.min_p_value), np.float32(0.0))
     rule = flow_strategy.FlowRule(
         entry_z=float(params.entry_z),
         risk_budget=float(params.risk_budget),
-        min_p_value=float(below),
+        min_p_value=float(params.min_p_value),
         max_position=float(params.max_weight),
     )
     record = flow_strategy.flow_signals(
         rule,
-        log_prob=frame["state_log_prob"].to_numpy(np.float32),
-        p_value=frame["p_value"].to_numpy(np.float32),
-        expected_return=frame["expected_return"].to_numpy(np.float32),
-        return_std=frame["return_std"].to_numpy(np.float32),
-        expected_shortfall=frame["expected_shortfall"].to_numpy(np.float32),
+        **{name: frame[name].to_numpy(np.float32) for name in DECIDING},
     )
     position = np.asarray(rules.apply_rule(rules.threshold_rule, params, signals(frame)))
     reason = np.array([flow_strategy.Reason(code).name.lower() for code in record.reason])
     reason = np.char.replace(reason, "_", " ").astype(object)
     reason[(position != 0) & (record.signal == 0)] = "held"
     reason[(position == 0) & (record.signal < 0)] = "short not allowed"
+    reason[(record.signal != 0) & (float(params.max_weight) == 0.0)] = "flat rule"
     if "has_forecast" in frame:
         reason[~frame["has_forecast"].to_numpy(bool)] = "no forecast"
     return pd.DataFrame(
@@ -202,7 +212,8 @@ def decide(frame: pd.DataFrame, params: rules.ThresholdParams) -> pd.DataFrame:
             "signal": record.signal.astype(int),
             "confidence": record.confidence,
             "in_distribution": record.in_distribution,
-            "position": position,
+            "latent_return": record.latent_return,
+            "position_size": position,
             "reason": reason,
         },
         index=frame.index,

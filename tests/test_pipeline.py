@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from densityjax import pipeline
 from densityjax.backtest import rules
@@ -32,7 +33,7 @@ def test_a_reading_says_what_the_models_say_of_the_same_bars(fitted, reading):
     assert frame.index.equals(BARS.index[-len(frame) :])
     assert len(frame) == len(BARS) - pipeline.window("flow")
     state = compute_features(BARS, "flow").loc[frame.index].to_numpy()
-    np.testing.assert_array_equal(frame["state_log_prob"], fitted.density.score_samples(state))
+    np.testing.assert_array_equal(frame["log_prob"], fitted.density.score_samples(state))
     np.testing.assert_array_equal(frame["p_value"], fitted.density.p_value(state))
     forecast = fitted.forecaster.predict(BARS)[-len(frame) :]
     np.testing.assert_array_equal(frame["expected_return"], forecast.mean())
@@ -42,14 +43,14 @@ def test_a_reading_says_what_the_models_say_of_the_same_bars(fitted, reading):
     np.testing.assert_allclose(frame["return_next"], expected, rtol=1e-10)
 
 
-def test_the_shortfall_is_the_worse_of_both_sides(reading):
-    rows = reading.forecast[:40]
-    draws = rows.sample(jax.random.key(0), 20_000)
-    worst = np.sort(draws, axis=1)
-    sides = [-worst[:, :1000].mean(1), worst[:, -1000:].mean(1)]
-    expected = reading.frame["expected_shortfall"].to_numpy()[:40]
-    np.testing.assert_allclose(np.maximum(*sides), expected, rtol=0.1)
-    assert (expected >= rows.expected_shortfall(0.95) - 1e-7).all()
+def test_each_side_has_the_shortfall_of_its_own_tail_and_latent_return_its_odds(reading):
+    rows, frame = reading.forecast[:40], reading.frame.iloc[:40]
+    worst = np.sort(rows.sample(jax.random.key(0), 20_000), axis=1)
+    np.testing.assert_allclose(-worst[:, :1000].mean(1), frame["expected_shortfall"], rtol=0.1)
+    short = frame["short_expected_shortfall"]
+    np.testing.assert_allclose(worst[:, -1000:].mean(1), short, rtol=0.1)
+    odds = ndtr(frame["latent_return"])
+    np.testing.assert_allclose((worst > 0.0).mean(1), odds, atol=4 * 0.5 / 20_000**0.5)
 
 
 def test_pre_09_a_saved_pipeline_reads_bit_for_bit_alike(fitted, reading, tmp_path):
@@ -76,8 +77,8 @@ def test_decisions_follow_the_rule_and_give_their_reasons(reading):
     decisions = pipeline.decide(frame, RULE)
     assert decisions.index.equals(frame.index)
     positions = rules.apply_rule(rules.threshold_rule, RULE, pipeline.signals(frame))
-    np.testing.assert_array_equal(decisions["position"], positions)
-    strange = frame["p_value"] < RULE.min_p_value
+    np.testing.assert_array_equal(decisions["position_size"], positions)
+    strange = frame["p_value"] <= RULE.min_p_value
     strong = np.sign(frame["expected_z"]) * (frame["expected_z"].abs() > RULE.entry_z)
     np.testing.assert_array_equal(decisions["in_distribution"], ~strange)
     np.testing.assert_array_equal(decisions["signal"], strong.where(~strange, 0))
@@ -85,7 +86,7 @@ def test_decisions_follow_the_rule_and_give_their_reasons(reading):
         decisions["signal"].abs() == 1, decisions["reason"].isin(["long", "short"])
     )
     assert set(decisions["reason"]) > {"long", "out of distribution", "weak forecast"}
-    assert np.abs(decisions["position"]).max() <= RULE.max_weight
+    assert np.abs(decisions["position_size"]).max() <= RULE.max_weight
 
 
 @pytest.mark.parametrize(
@@ -96,17 +97,18 @@ def test_decisions_follow_the_rule_and_give_their_reasons(reading):
         (-0.5, 0.5, 0.0, -1, 0, "short not allowed"),
         (0.02, 0.5, 1.0, 0, 0, "weak forecast"),
         (0.5, 0.01, 1.0, 0, 0, "out of distribution"),
-        (0.5, 0.04, 1.0, 1, 1, "long"),  # the limit itself is ordinary, to signal and position
+        (0.5, 0.04, 1.0, 0, 0, "out of distribution"),  # at the limit: to signal and position
+        (0.5, 0.0401, 1.0, 1, 1, "long"),
     ],
 )
 def test_truth_table_of_a_first_row(reading, z, p_value, allow_short, signal, position, reason):
     frame = reading.frame.iloc[:2].copy()
     frame["expected_return"] = z * frame["return_std"]
     frame["expected_z"], frame["p_value"] = z, p_value
-    frame["expected_shortfall"] = 0.01
+    frame["expected_shortfall"] = frame["short_expected_shortfall"] = 0.01
     decision = pipeline.decide(frame, RULE._replace(allow_short=allow_short)).iloc[0]
     assert decision["signal"] == signal
-    assert decision["position"] == position
+    assert decision["position_size"] == position
     assert decision["reason"] == reason
 
 
@@ -116,12 +118,12 @@ def test_a_position_is_held_between_entry_and_exit(reading):
     frame["expected_return"] = frame["expected_z"] * frame["return_std"]
     frame["p_value"], frame["expected_shortfall"] = 0.5, 0.04
     decisions = pipeline.decide(frame, RULE)
-    np.testing.assert_allclose(decisions["position"], [0.5, 0.5, 0.0])
+    np.testing.assert_allclose(decisions["position_size"], [0.5, 0.5, 0.0])
     assert decisions["reason"].tolist() == ["long", "held", "weak forecast"]
     assert decisions["signal"].tolist() == [1, 0, 0]
 
 
-@pytest.mark.parametrize("column", ["expected_return", "p_value", "expected_shortfall"])
+@pytest.mark.parametrize("column", ["p_value", "expected_shortfall", "short_expected_shortfall"])
 def test_ex_04_a_nan_is_an_error_and_never_no_trade(reading, column):
     frame = reading.frame.iloc[:5].copy()
     frame.loc[frame.index[2], column] = np.nan

@@ -39,9 +39,12 @@ class Signals(NamedTuple):
     Attributes:
       expected_z: [T] conditional mean over conditional standard deviation of the next return.
       density_p_value: [T] conformal p-value of the state of bar t; small is strange.
-      expected_shortfall: [T] expected loss in the tail of the next return, a positive fraction.
+      expected_shortfall: [T] mean loss of a unit long position in the worst cases of the next
+        return, a positive fraction.
       return_std: [T] conditional standard deviation of the next return, a fraction.
       last_return: [T] return of bar t itself, from the close of t - 1 to that of t, a fraction.
+      short_expected_shortfall: [T] mean loss of a unit short position in its worst cases; None
+        takes the long one, which is right for a symmetric law.
     """
 
     expected_z: ArrayLike | None = None
@@ -49,6 +52,7 @@ class Signals(NamedTuple):
     expected_shortfall: ArrayLike | None = None
     return_std: ArrayLike | None = None
     last_return: ArrayLike | None = None
+    short_expected_shortfall: ArrayLike | None = None
 
 
 class ThresholdParams(NamedTuple):
@@ -57,7 +61,8 @@ class ThresholdParams(NamedTuple):
     Attributes:
       entry_z: enter long above it and short below minus it, in standard deviations.
       exit_z: leave when `|expected_z|` falls below it or the sign turns; at most `entry_z`.
-      min_p_value: flat where the p-value of the state is below it, a probability.
+      min_p_value: flat where the p-value of the state is at or below it, a probability; 0 leaves
+        the gate open.
       risk_budget: largest expected shortfall of the position, a fraction of equity.
       max_weight: largest absolute weight, in equity.
       allow_short: 1 to go short, 0 for long and flat only.
@@ -71,30 +76,94 @@ class ThresholdParams(NamedTuple):
     allow_short: Number = 1.0
 
 
+def entry_direction(expected_z: ArrayLike, entry_z: ArrayLike) -> Array:
+    """Returns 1 where the forecast is above `entry_z`, -1 where it is below minus it, else 0.
+
+    Args:
+      expected_z: [...] forecast mean over standard deviation; NaN gives 0.
+      entry_z: [...] threshold, 0 or more; at the threshold itself there is no entry.
+
+    Returns:
+      [...] direction, -1, 0 or 1.
+    """
+    z = jnp.asarray(expected_z)
+    is_long, is_short = (z > 0.0) & (z > entry_z), (z < 0.0) & (-z > entry_z)
+    return is_long.astype(z.dtype) - is_short.astype(z.dtype)
+
+
+def is_ordinary(p_value: ArrayLike, min_p_value: ArrayLike) -> Array:
+    """Returns whether a state passes the gate: its p-value is above the limit, not at it.
+
+    An alarm is a p-value at or below its rate, so a gate at the rate shuts on the alarms.
+
+    Args:
+      p_value: [...] conformal p-values, in (0, 1]; NaN does not pass.
+      min_p_value: [...] the limit; 0 lets every state through.
+
+    Returns:
+      [...] booleans.
+    """
+    return jnp.asarray(p_value) > min_p_value
+
+
+def tail_risk_size(
+    direction: ArrayLike,
+    expected_shortfall: ArrayLike,
+    risk_budget: ArrayLike,
+    max_position: ArrayLike = 1.0,
+    *,
+    short_expected_shortfall: ArrayLike | None = None,
+) -> Array:
+    """Sizes a position so that its ES meets a budget: `direction min(max_position, budget / ES)`.
+
+    Args:
+      direction: [...] -1, 0 or 1.
+      expected_shortfall: [...] ES of a unit long position per bar, a positive loss, as a fraction;
+        a tail that does not lose (zero or below) is held at the cap, NaN gives NaN.
+      risk_budget: [...] ES that the position may carry, as a fraction of equity per bar.
+      max_position: [...] largest position, as a multiple of equity.
+      short_expected_shortfall: [...] ES of a unit short position; None takes the long one.
+
+    Returns:
+      [...] signed position, as a multiple of equity.
+    """
+    direction, shortfall = jnp.asarray(direction), jnp.asarray(expected_shortfall)
+    if short_expected_shortfall is not None:
+        shortfall = jnp.where(direction < 0.0, short_expected_shortfall, shortfall)
+    has_no_loss = shortfall <= 0.0
+    affordable = risk_budget / jnp.where(has_no_loss, 1.0, shortfall)
+    size = jnp.where(has_no_loss, max_position, jnp.minimum(max_position, affordable))
+    return direction * size
+
+
 def threshold_rule(params: ThresholdParams, signal_t: Signals, state: Array) -> tuple[Array, Array]:
-    """Enters on a strong forecast, stays with hysteresis, sizes by expected shortfall.
+    """Enters on a strong forecast, stays with hysteresis, sizes by the shortfall of its side.
 
     Args:
       params: `ThresholdParams`.
-      signal_t: one row of `Signals` with `expected_z`, `density_p_value` and `expected_shortfall`.
+      signal_t: one row of `Signals` with `expected_z`, `density_p_value`, `expected_shortfall` and,
+        for laws that are not symmetric, `short_expected_shortfall`.
       state: [] direction at the last close, -1, 0 or 1; start from 0.
 
     Returns:
-      The weight `direction * min(max_weight, risk_budget / expected_shortfall)` and the direction.
+      The weight of `tail_risk_size` and the direction.
     """
-    z = jnp.asarray(signal_t.expected_z)
-    is_short = (z < -params.entry_z) & (jnp.asarray(params.allow_short) > 0)
+    z, p_value = jnp.asarray(signal_t.expected_z), jnp.asarray(signal_t.density_p_value)
+    entry = entry_direction(z, params.entry_z)
+    is_entry = (entry > 0.0) | ((entry < 0.0) & (jnp.asarray(params.allow_short) > 0))
     keeps = jnp.where(state * z >= params.exit_z, state, 0.0)
-    direction = jnp.where(z > params.entry_z, 1.0, jnp.where(is_short, -1.0, keeps))
-    p_value = jnp.asarray(signal_t.density_p_value)
-    is_strange = p_value < params.min_p_value
-    direction = jnp.where(is_strange, 0.0, direction).astype(z.dtype)
-    # A NaN is below no threshold: without this line it would pass for "no trade".
+    direction = jnp.where(is_entry, entry, keeps)
+    direction = jnp.where(is_ordinary(p_value, params.min_p_value), direction, 0.0).astype(z.dtype)
+    # A NaN is above no threshold: without this line it would pass for "no trade".
     direction = direction + 0.0 * (z + p_value)
-    shortfall, budget = jnp.asarray(signal_t.expected_shortfall), params.risk_budget
-    fits = params.max_weight * shortfall <= budget  # also where no loss is expected: no division
-    size = jnp.where(fits, params.max_weight, budget / shortfall)
-    return direction * size, direction
+    weight = tail_risk_size(
+        direction,
+        jnp.asarray(signal_t.expected_shortfall),
+        params.risk_budget,
+        params.max_weight,
+        short_expected_shortfall=signal_t.short_expected_shortfall,
+    )
+    return weight, direction
 
 
 class ConstantParams(NamedTuple):

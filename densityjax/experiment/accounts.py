@@ -16,6 +16,7 @@ TRADING_SHARES = (0.9, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)  # of validatio
 EXIT_SHARES = (1.0, 0.7, 0.5)  # of validation bars above the exit threshold; 1 never leaves early
 GATES = (0.0, 0.01, 0.05, 0.1)  # smallest p-value of a state that is traded
 BUDGET_QUANTILES = (0.1, 0.5, 0.9)  # of validation shortfalls: what the risk budget is set to
+SHORTFALLS = ("expected_shortfall", "short_expected_shortfall")
 HALF_LIFE = 10.0  # bars, of the benchmark's volatility: near RiskMetrics' decay of .94
 MIN_VOLATILITY = 1e-6  # of a flat stretch, log return per bar: the weight is capped anyway
 NEVER_MOVED = "the account never moved"
@@ -33,11 +34,12 @@ def rule_grid(validation: pd.DataFrame) -> rules.ThresholdParams:
       Parameters of K rules, each field [K].
     """
     strength = np.abs(values(validation, "expected_z"))
+    shortfalls = np.concatenate([values(validation, name) for name in SHORTFALLS])
     axes = {
         "entry_z": np.quantile(strength, [1.0 - share for share in TRADING_SHARES]),
         "exit_z": np.quantile(strength, [1.0 - share for share in EXIT_SHARES]),
         "min_p_value": np.array(GATES),
-        "risk_budget": np.quantile(values(validation, "expected_shortfall"), BUDGET_QUANTILES),
+        "risk_budget": np.quantile(shortfalls, BUDGET_QUANTILES),
         "allow_short": np.array([0.0, 1.0]),
     }
     every = backtest.product_grid(rules.ThresholdParams, **axes)
@@ -51,13 +53,16 @@ def choose_rule(
 ) -> tuple[pd.DataFrame, rules.ThresholdParams, dict[str, Any]]:
     """Runs the grid on the validation rows and takes the rule with the best Sharpe ratio.
 
+    Holding nothing is a rule as well, of Sharpe ratio zero: where none of the grid is above it,
+    the choice is the flat rule, whose largest weight is zero.
+
     Args:
       bars: all bars.
       frame: of a reading, with the column `split`.
       costs: costs of trading.
 
     Returns:
-      The grid as a frame, the parameters of the best rule, and the section `grid`.
+      The grid as a frame, the parameters of the chosen rule, and the section `grid`.
     """
     validation = part(frame, "validation")
     every = pipeline.on_every_bar(validation, bars)
@@ -69,16 +74,21 @@ def choose_rule(
         periods_per_year=periods_per_year(every.index),
         costs=costs,
     )
-    best = result.best("sharpe_ratio")
-    params = rules.ThresholdParams(*(float(value) for value in best.params))
     table = result.to_frame()
     sharpes = values(table, "sharpe_ratio")
-    spread = float(np.nanstd(sharpes, ddof=1))
+    best = result.trial(int(np.argmax(np.nan_to_num(sharpes, nan=-np.inf))))
+    params = rules.ThresholdParams(*(float(value) for value in best.params))
+    is_flat = not best.metrics.sharpe_ratio > 0.0
+    if is_flat:
+        params = params._replace(max_weight=0.0)
+    defined = sharpes[np.isfinite(sharpes)]
+    spread = float(np.std(defined, ddof=1)) if defined.size > 1 else np.nan
     found = {
+        "is_flat": int(is_flat),
         "num_trials": len(table),
         "trial_sharpe_std": spread,
         "expected_max_sharpe": inference.expected_max_sharpe(len(table), spread),
-        "validation_sharpe_ratio": float(best.metrics.sharpe_ratio),
+        "validation_sharpe_ratio": (float(best.metrics.sharpe_ratio), "no rule ever traded"),
         **{f"best_{name}": value for name, value in params._asdict().items()},
     }
     return table, params, found
@@ -110,7 +120,7 @@ def trade(
     prices, per_year = pipeline.prices(bars, test.index), periods_per_year(test.index)
     target = float(np.nanstd(values(part(frame, "train"), "return_next"), ddof=1))
     weights = {
-        "strategy": decisions["position"].to_numpy(),
+        "strategy": decisions["position_size"].to_numpy(),
         "buy_and_hold": np.ones(len(test), np.float32),
         "volatility_target": rules.apply_rule(
             rules.volatility_target,
@@ -128,7 +138,7 @@ def trade(
         "sharpe_ratio_low": (low, NEVER_MOVED),
         "sharpe_ratio_high": (high, NEVER_MOVED),
         "in_distribution_ratio": metrics.in_distribution_ratio(values(seen, "in_distribution")),
-        "average_log_prob": metrics.average_log_prob(values(judged, "state_log_prob")),
+        "average_log_prob": metrics.average_log_prob(values(judged, "log_prob")),
         "average_confidence": metrics.average_confidence(values(seen, "confidence")),
         "num_without_forecast": len(test) - len(judged),
     }
@@ -149,25 +159,22 @@ def _record(
     alarm_rate: float,
 ) -> pd.DataFrame:
     """Puts state, decision and accounts of every test bar side by side; money starts at 1."""
-    equity = {name: np.asarray(result.equity, np.float64) for name, result in results.items()}
+    given = ("log_prob", "expected_return", "return_std")
+    record = backtest.bar_record(
+        results["strategy"],
+        values(test, "close"),
+        pd.DatetimeIndex(test.index),
+        **{name: values(test, name) for name in given},
+        **{str(name): decisions[name].to_numpy() for name in decisions},
+        initial_capital=1.0,
+    )
     returns = np.asarray(results["strategy"].returns, np.float64)
-    return pd.DataFrame(
-        {
-            "price": test["close"],
-            "state_log_prob": test["state_log_prob"],
-            "p_value": test["p_value"],
-            "is_anomaly": test["p_value"] <= alarm_rate,
-            "expected_return": test["expected_return"],
-            "return_std": test["return_std"],
-            **{name: decisions[name] for name in decisions},
-            "pnl": np.diff(equity["strategy"], prepend=1.0),
-            "cumulative_pnl": equity["strategy"] - 1.0,
-            "equity": equity["strategy"],
-            "drawdown": metrics.drawdowns(returns)[1:],  # the first is the start
-            "equity_buy_and_hold": equity["buy_and_hold"],
-            "equity_volatility_target": equity["volatility_target"],
-        },
-        index=test.index,
+    return record.assign(
+        p_value=test["p_value"],
+        is_anomaly=test["p_value"] <= alarm_rate,
+        drawdown=metrics.drawdowns(returns)[1:],  # the first is the start
+        equity_buy_and_hold=np.asarray(results["buy_and_hold"].equity, np.float64),
+        equity_volatility_target=np.asarray(results["volatility_target"].equity, np.float64),
     )
 
 

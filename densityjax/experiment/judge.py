@@ -64,8 +64,7 @@ def judge(
       The `Verdict`.
     """
     forecast = forecast_table(bars, reading, num_train=num_train, truth=truth)
-    density = reading.frame.loc[:, ["split", "close", "state_log_prob", "p_value"]]
-    density = density.rename(columns={"state_log_prob": "log_prob"})
+    density = reading.frame.loc[:, ["split", "close", "log_prob", "p_value"]]
     costs = backtest.Costs(fee_bps=fee_bps)
     grid, rule, grid_metrics = choose_rule(bars, reading.frame, costs)
     signals, account_metrics = trade(bars, reading.frame, rule, costs=costs, alarm_rate=alarm_rate)
@@ -137,11 +136,11 @@ def density_metrics(frame: pd.DataFrame, dim: int, alarm_rate: float) -> dict[st
     """Returns log-likelihoods and realised alarm rates of the density of the state."""
     found: dict[str, Any] = {"alarm_rate_nominal": alarm_rate}
     for name in ("train", "validation", "test"):
-        log_prob = values(part(frame, name), "state_log_prob")
+        log_prob = values(part(frame, name), "log_prob")
         found[f"log_likelihood_{name}"] = density_scores.mean_log_likelihood(log_prob)
     test = part(frame, "test")
     found["bits_per_dimension_test"] = density_scores.bits_per_dimension(
-        values(test, "state_log_prob"), dim
+        values(test, "log_prob"), dim
     )
     found["alarm_rate_test"] = float((values(test, "p_value") <= alarm_rate).mean())
     return found

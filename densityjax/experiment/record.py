@@ -19,7 +19,6 @@ from densityjax.training import FitResult
 
 PACKAGES = ("densityjax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "scipy", "arch")
 HARMLESS = "which is as it should be"  # in a sentence of `describe_bars` that warns of nothing
-EXAMPLE_BARS = 400  # enough for one row of every feature set, whose columns are then known
 
 
 def with_reasons(metrics: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -57,21 +56,24 @@ def training_curves(fitted: pipeline.Pipeline) -> pd.DataFrame:
 
 
 def config(
-    arguments: Arguments, data: Data, frame: pd.DataFrame, fitted: pipeline.Pipeline, purge: int
+    arguments: Arguments,
+    data: Data,
+    reading: pipeline.Reading,
+    fitted: pipeline.Pipeline,
+    purge: int,
 ) -> dict[str, Any]:
     """Returns what was run, on what, with which versions, as JSON holds it.
 
     Args:
       arguments: of the run.
       data: its bars and notes.
-      frame: the rows of the reading, with the column `split`.
+      reading: of all bars, its frame with the column `split`.
       fitted: the models.
       purge: bars dropped between the parts.
 
     Returns:
       Arguments, command, versions, backend, data, features, split, seed and time of creation.
     """
-    state = market.compute_features(data.bars.iloc[-EXAMPLE_BARS:], arguments.state_features)
     return {
         "arguments": dataclasses.asdict(arguments),
         "command": arguments.command(),
@@ -79,11 +81,11 @@ def config(
         "backend": jax.default_backend(),
         "data": _describe(arguments, data),
         "features": {
-            "state": list(state.columns),
+            "state": list(reading.state_columns),
             "context": list(fitted.forecaster.names_),
-            "left_out": list(state.attrs["left_out"]),
+            "left_out": list(reading.left_out),
         },
-        "split": {**_split_blocks(frame), "purge": purge},
+        "split": {**_split_blocks(reading.frame), "purge": purge},
         "seed": arguments.seed,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -116,7 +116,7 @@ def _write_run(
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet")
     write_json(folder / "metrics.json", record.with_reasons(verdict.metrics))
-    config = record.config(arguments, data, reading.frame, fitted, gap)
+    config = record.config(arguments, data, reading, fitted, gap)
     clock.lap("write")
     write_json(folder / "config.json", {**config, "seconds": clock.seconds})
 

@@ -157,6 +157,14 @@ def money(record: Record) -> Verdict | None:
     sharpe, market_sharpe = _number(ours, "sharpe_ratio"), _number(theirs, "sharpe_ratio")
     if gain is None or market is None:
         return None
+    if _number(record.metrics.get("grid", {}), "is_flat"):
+        text = (
+            "By the same rule of choice the account held nothing over the test rows: "
+            f"{signed(gain, 'fraction')} against {signed(market, 'fraction')} for buy-and-hold. "
+            "That is no finding about the forecast, only that no rule of the grid earned its costs."
+        )
+        sentences = (*_luck_of_choice(record), text)
+        return Verdict("Did it beat buy-and-hold?", "open", "Nothing was traded", sentences)
     low, high = _number(ours, "sharpe_ratio_low"), _number(ours, "sharpe_ratio_high")
     ahead_in_risk = sharpe is None or market_sharpe is None or sharpe > market_sharpe
     proven = low is not None and low > 0
@@ -236,8 +244,8 @@ def _luck_of_choice(record: Record) -> list[str]:
     if shown <= 0:
         return [
             f"Not one of {format_value(grid.get('num_trials'), 'count')} rules gained on the "
-            f"validation rows (best Sharpe ratio {format_value(shown, 'ratio')}): staying out "
-            "would have been the better choice."
+            f"validation rows (best Sharpe ratio {format_value(shown, 'ratio')}): holding nothing "
+            "was the better choice there."
         ]
     side = "below or at" if shown <= luck else "above"
     return [

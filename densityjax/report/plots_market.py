@@ -31,7 +31,7 @@ def price_with_anomalies(
 
     Args:
       density: columns close (price), log_prob (nats) and p_value, or None.
-      signals: columns price, state_log_prob (nats) and is_anomaly, or None.
+      signals: columns price, log_prob (nats) and is_anomaly, or None.
       alarm_rate: nominal share of false alarms; None takes the flags of `signals`.
 
     Returns:
@@ -45,8 +45,8 @@ def price_with_anomalies(
         price, score = column(frame, "close"), -column(frame, "log_prob")
         alarm = (frame["p_value"] <= alarm_rate).to_numpy()
     else:
-        frame = require(signals, ("price", "state_log_prob", "is_anomaly"), "signals")
-        price, score = column(frame, "price"), -column(frame, "state_log_prob")
+        frame = require(signals, ("price", "log_prob", "is_anomaly"), "signals")
+        price, score = column(frame, "price"), -column(frame, "log_prob")
         alarm = frame["is_anomaly"].to_numpy(dtype=bool)
     figure, (top, bottom) = style.panels((2.5, 1.5))
     rows = style.thin(price, keep=alarm)

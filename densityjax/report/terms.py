@@ -153,6 +153,12 @@ for _tail, _confidence in (("1", "99"), ("5", "95")):
     }
 _GRID = {
     "num_trials": Term("rules tried", "count", "How many rules were compared on these rows."),
+    "is_flat": Term(
+        "held nothing",
+        "number",
+        "1 where no rule had a Sharpe ratio above 0 on the validation rows, so that the flat rule, "
+        "which holds nothing, was chosen; 0 where a rule of the grid was.",
+    ),
     "trial_sharpe_std": Term(
         "spread of Sharpe ratios",
         "ratio",
@@ -173,8 +179,8 @@ _GRID = {
     "best_min_p_value": Term(
         "chosen gate",
         "number",
-        "The rule is flat while the p-value of the market state is below this; at 0 the gate is "
-        "always open.",
+        "The rule is flat while the p-value of the market state is at or below this; at 0 the gate "
+        "is always open.",
     ),
     "best_risk_budget": Term(
         "chosen risk budget",
@@ -259,8 +265,8 @@ _MONEY = {
     "in_distribution_ratio": Term(
         "bars let through the gate",
         "fraction",
-        "Share of bars whose p-value was not below the chosen gate, above; a gate of 0 lets every "
-        "bar through.",
+        "Share of bars whose p-value was above the chosen gate; a gate of 0 lets every bar "
+        "through.",
     ),
     "average_log_prob": Term(
         "mean log density", "nats", "Mean log density of the market states, traded on or not."

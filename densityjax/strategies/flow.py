@@ -3,7 +3,8 @@
 One bar t enters as scalars known at its close: how ordinary its state is (`log_prob`, `p_value`)
 and the law of the NEXT return, `r_{t+1}`, given that state (mean, standard deviation, expected
 shortfall ES). Direction comes from `z = mean / standard deviation` of that law alone, never from
-a latent coordinate of the state, which after permutations need not belong to the return.
+a latent coordinate of the state, which after permutations need not belong to the return. Entry,
+gate and size are those of `backtest.rules`, so that a signal and a backtest never differ.
 """
 
 import enum
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from densityjax._typing import Array, ArrayLike, NumpyArray
+from densityjax.backtest.rules import entry_direction, is_ordinary, tail_risk_size
 
 CONFIDENCE_Z = 2.0  # the |z| of full confidence: a forecast mean two standard deviations from 0
 
@@ -113,31 +115,6 @@ def entry_threshold(validation_z: ArrayLike, share: float) -> Array:
     return jnp.quantile(size, 1.0 - share)
 
 
-def tail_risk_size(
-    direction: ArrayLike,
-    expected_shortfall: ArrayLike,
-    risk_budget: ArrayLike,
-    max_position: ArrayLike = 1.0,
-) -> Array:
-    """Sizes a position so that its ES meets a budget: `direction min(max_position, budget / ES)`.
-
-    Args:
-      direction: [...] -1, 0 or 1.
-      expected_shortfall: [...] ES of a unit position per bar, a positive loss, as a fraction; a
-        tail that does not lose (zero or below) is held at the cap, NaN gives NaN.
-      risk_budget: [...] ES that the position may carry, as a fraction of equity per bar.
-      max_position: [...] largest position, as a multiple of equity.
-
-    Returns:
-      [...] signed position, as a multiple of equity.
-    """
-    shortfall = jnp.asarray(expected_shortfall)
-    has_no_loss = shortfall <= 0.0
-    affordable = risk_budget / jnp.where(has_no_loss, 1.0, shortfall)
-    size = jnp.where(has_no_loss, max_position, jnp.minimum(max_position, affordable))
-    return jnp.asarray(direction) * size
-
-
 def flow_signal(
     rule: FlowRule,
     *,
@@ -178,23 +155,21 @@ def flow_signal(
     is_valid = jnp.all(jnp.isfinite(jnp.stack(inputs))) & (std > 0.0)
     z = mean / jnp.where(std > 0.0, std, 1.0)
     confidence = jnp.minimum(jnp.abs(z) / CONFIDENCE_Z, 1.0)
-    in_distribution = (log_prob >= rule.density_threshold) & (p_value > rule.min_p_value)
-    is_long = (mean > 0.0) & (z > rule.entry_z)
-    is_short = (mean < 0.0) & (z < -jnp.asarray(rule.entry_z))
+    in_distribution = (log_prob >= rule.density_threshold) & is_ordinary(p_value, rule.min_p_value)
+    entry = entry_direction(z, rule.entry_z)
     reason = jnp.select(
         [
             ~is_valid,
             ~in_distribution,
-            ~(is_long | is_short),
+            entry == 0.0,
             ~(confidence >= rule.min_confidence),
-            is_long,
+            entry > 0.0,
         ],
         [jnp.int32(reason) for reason in list(Reason)[:-1]],
         jnp.int32(Reason.SHORT),
     )
-    direction = (reason == Reason.LONG) * 1.0 - (reason == Reason.SHORT) * 1.0
-    signal = jnp.where(is_valid, direction, jnp.nan).astype(z.dtype)
-    loss = jnp.where(signal < 0.0, short_loss, long_loss)
+    trades = (reason == Reason.LONG) | (reason == Reason.SHORT)
+    signal = jnp.where(is_valid, jnp.where(trades, entry, 0.0), jnp.nan)
     return FlowSignal(
         signal=signal,
         confidence=confidence,
@@ -203,7 +178,13 @@ def flow_signal(
         expected_return=mean,
         return_std=std,
         latent_return=z if latent_return is None else jnp.asarray(latent_return),
-        position_size=tail_risk_size(signal, loss, rule.risk_budget, rule.max_position),
+        position_size=tail_risk_size(
+            signal,
+            long_loss,
+            rule.risk_budget,
+            rule.max_position,
+            short_expected_shortfall=short_loss,
+        ),
         reason=reason,
     )
 

@@ -37,7 +37,7 @@ def test_a_strange_state_is_flat_and_forgets_its_direction():
     p_value = [1.0, 1.0, 0.04, 1.0, 0.05]
     params = ThresholdParams(entry_z=1.0, exit_z=0.2, min_p_value=0.05)
     weights = threshold_weights(params, signals_of([2.0, 0.5, 3.0, 0.5, 2.0], p_value))
-    np.testing.assert_array_equal(weights, [1, 1, 0, 0, 1])
+    np.testing.assert_array_equal(weights, [1, 1, 0, 0, 0])  # at the limit is strange, as alarms
 
 
 def test_e335_20_the_size_is_the_risk_budget_over_expected_shortfall_and_binds():
@@ -45,6 +45,14 @@ def test_e335_20_the_size_is_the_risk_budget_over_expected_shortfall_and_binds()
     params = ThresholdParams(entry_z=0.5, risk_budget=0.02, max_weight=0.8)
     weights = threshold_weights(params, signals_of([1, 1, -1, 1, 1], 1.0, shortfall))
     np.testing.assert_allclose(weights, [0.8, 0.8, -0.5, 0.25, 0.8], rtol=1e-6)
+
+
+def test_each_side_is_sized_by_its_own_shortfall():
+    signals = signals_of([1.0, -1.0, 1.0], 1.0, 0.04)
+    skewed = signals._replace(short_expected_shortfall=np.array([0.08, 0.08, 0.01]))
+    params = ThresholdParams(entry_z=0.5, risk_budget=0.02)
+    np.testing.assert_allclose(threshold_weights(params, skewed), [0.5, -0.25, 0.5])
+    np.testing.assert_allclose(threshold_weights(params, signals), [0.5, -0.5, 0.5])
 
 
 def test_without_shorts_a_bad_forecast_is_flat():

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from densityjax import market, pipeline, report
+from densityjax import backtest, market, pipeline, report
 from densityjax.backtest import rules
 from densityjax.experiment import Arguments, accounts, judge, run
 from densityjax.experiment.data import load, min_bars, split_bars
@@ -169,7 +169,7 @@ def test_the_saved_models_give_the_forecasts_back_bit_for_bit(finished, simulate
     again = forecast_table(bars, reading, num_train=parts_of(bars)["train"].stop)
     assert_same(again, pd.read_parquet(folder / "forecast.parquet"))
     density = pd.read_parquet(folder / "density.parquet")
-    np.testing.assert_array_equal(reading.frame["state_log_prob"], density["log_prob"])
+    np.testing.assert_array_equal(reading.frame["log_prob"], density["log_prob"])
     np.testing.assert_array_equal(reading.frame["p_value"], density["p_value"])
 
 
@@ -190,7 +190,7 @@ def test_bkt_04_a_plain_loop_over_orders_gives_the_recorded_equity(finished, sim
     metrics = read_json(finished[0] / "metrics.json")["strategy"]
     bars = simulated.bars.loc[signals.index]
     opens, closes = bars["open"].to_numpy(), bars["close"].to_numpy()
-    target = signals["position"].to_numpy()
+    target = signals["position_size"].to_numpy()
     equity, position, paid, path = 1.0, 0.0, 0.0, []
     for t in range(len(bars)):
         if t:  # decided at the close before, filled at this open
@@ -265,6 +265,33 @@ def test_thresholds_of_the_rules_are_quantiles_of_the_validation_rows(finished):
         np.testing.assert_allclose((strength > entry).mean(), share, atol=2 / len(validation))
     assert (np.asarray(grid.exit_z) <= np.asarray(grid.entry_z)).all()
     assert isinstance(grid, rules.ThresholdParams)
+
+
+def test_where_every_rule_loses_the_flat_rule_is_chosen_and_nothing_is_held(finished, simulated):
+    frame, bars = reading_of(finished[1], simulated.bars).frame, simulated.bars
+    ruinous = backtest.Costs(fee_bps=500.0)  # of every trade: no rule earns that
+    _, rule, found = accounts.choose_rule(bars, frame, ruinous)
+    assert found["is_flat"] == 1
+    assert rule.max_weight == found["best_max_weight"] == 0.0
+    assert not found["validation_sharpe_ratio"][0] > 0.0
+    record, sections = accounts.trade(bars, frame, rule, costs=ruinous, alarm_rate=0.01)
+    assert (record["position_size"] == 0.0).all()
+    assert (record["equity"] == 1.0).all()
+    assert sections["strategy"]["total_return"] == 0.0
+    assert set(record["reason"]) <= {"flat rule", "weak forecast", "out of distribution"}
+
+
+def test_sig_03_the_run_writes_the_whole_signal_record(finished):
+    record = pd.read_parquet(finished[0] / "signals.parquet")
+    names = (
+        "signal confidence log_prob in_distribution expected_return return_std latent_return "
+        "position_size reason price position pnl cumulative_pnl equity"
+    ).split()
+    assert set(names) <= set(record.columns)
+    config = read_json(finished[0] / "config.json")
+    assert len(config["features"]["state"]) > 5
+    density = pd.read_parquet(finished[0] / "density.parquet")
+    np.testing.assert_array_equal(record["log_prob"], density["log_prob"].loc[record.index])
 
 
 def arguments_of_finished(finished):

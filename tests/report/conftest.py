@@ -45,7 +45,7 @@ def signals_frame(rng, forecast):
     market = np.expm1(np.append(0.0, test["return_next"].to_numpy()[:-1]))
     pnl = np.append(0.0, position[:-1]) * market
     frame = pd.DataFrame({"price": test["close"]}, test.index)
-    frame["state_log_prob"] = rng.normal(-8.0, 2.0, num_bars)
+    frame["log_prob"] = rng.normal(-8.0, 2.0, num_bars)
     frame["p_value"] = rng.uniform(size=num_bars)
     frame["in_distribution"] = frame["p_value"] > 0.05
     frame["is_anomaly"] = ~frame["in_distribution"]
