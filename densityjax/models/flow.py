@@ -1,15 +1,14 @@
-"""Neural spline flows: a normalised density with a context, exact in both directions.
+"""Normalizing flows: a normalised density with a context, exact in both directions.
 
 From data x to noise z:
 
-    robust standardiser  ->  location and scale read off the context  ->  Lambert-W tails
-      ->  L times (mixing, rational-quadratic spline layer)  ->  N(0, I)
+    robust standardiser  ->  location and scale read off the context  ->  tails, Lambert-W or GPD
+      ->  L times (mixing, layer of splines or affine maps)  ->  base, N(0, I) or multivariate t
 
-A spline layer is a coupling: its conditioner reads the kept half and the context (Durkan et al.,
-Neural Spline Flows, 2019, https://arxiv.org/abs/1906.04032, section 4). One dimension needs no
-mixing and no kept half; its splines are set by the context alone, see `marginal`. Layers are
-stacked on a leading axis and scanned, so that compile time does not grow with their number. Every
-network ends in zeros: a new flow is the standardiser and the fitted tails, nothing else.
+The layers next to the data are in `elementwise`, those after the tails in `stack`, the base in
+`base`. One dimension needs no mixing and nothing to read but the context, see `marginal`. Every
+network ends in zeros: a new flow is the standardiser and the fitted tails, nothing else. Durkan et
+al., Neural Spline Flows, 2019 (https://arxiv.org/abs/1906.04032), section 4.
 """
 
 import functools
@@ -19,15 +18,21 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-from jax.scipy.stats import norm
 
-from densityjax import numerics
 from densityjax._typing import Array, ArrayLike, Key, Params
-from densityjax.bijectors import affine, coupling, lambert_w, linear
-from densityjax.bijectors import rational_quadratic_spline as rqs
 from densityjax.models import marginal as marginal_lib
+from densityjax.models import scalar_maps
+from densityjax.models.base import build_base
 from densityjax.models.config import FlowConfig
-from densityjax.networks import Network, mlp, residual
+from densityjax.models.elementwise import (
+    Elementwise,
+    all_tails,
+    build_elementwise,
+    checked_context,
+    joined_affine,
+)
+from densityjax.models.multiscale import build_stack
+from densityjax.models.stack import conditioner
 
 
 class Flow(NamedTuple):
@@ -38,10 +43,11 @@ class Flow(NamedTuple):
         the standardisers and the tails; rows of weight zero are ignored.
       log_prob: (params, x, context=None, *, dropout_key=None) -> [] nats per unit volume of x.
       sample: (key, params, context=None, *, temperature=1.0) -> [D]; the temperature multiplies
-        the standard deviation of the base.
+        the standard deviation of the base, but for angles.
       to_noise: (params, x, context=None) -> (z [D], log |det dz/dx| []).
       from_noise: (params, z, context=None) -> (x [D], log |det dx/dz| []).
-      marginal: (params, context=None) -> `Marginal`; of flows of one dimension only.
+      marginal: (params, context=None) -> `Marginal`; of flows of one dimension that is not
+        periodic only.
       config: the `FlowConfig` it was built from.
     """
 
@@ -73,269 +79,128 @@ def neural_spline_flow(dim: int, *, context_dim: int = 0, **options: Any) -> Flo
     return flow_from_config(FlowConfig(dim=dim, context_dim=context_dim, **options))
 
 
+def affine_flow(dim: int, *, context_dim: int = 0, **options: Any) -> Flow:
+    """Builds a flow of affine couplings, y = x exp(s) + t with bounded s: the baseline of splines.
+
+    All else is as in `neural_spline_flow`, so that a comparison shows what the splines are worth.
+
+    Args:
+      dim: size of one example, >= 1.
+      context_dim: size of the context, zero for none.
+      **options: further fields of `FlowConfig`.
+
+    Returns:
+      The `Flow`.
+
+    Raises:
+      ValueError: if an option is not accepted; names it, its value and what is.
+
+    References:
+      Dinh et al., Density estimation using Real NVP, 2017, https://arxiv.org/abs/1605.08803.
+    """
+    options["transform"] = "affine"
+    return flow_from_config(FlowConfig(dim=dim, context_dim=context_dim, **options))
+
+
 @functools.lru_cache(maxsize=64)
 def flow_from_config(config: FlowConfig) -> Flow:
-    """Builds the spline flow that `config` describes; equal configs give the same object."""
-    layer_net, head_net = _layer_network(config), _head_network(config)
-    to_noise = functools.partial(_to_noise, config, layer_net, head_net)
-    from_noise = functools.partial(_from_noise, config, layer_net, head_net)
+    """Builds the flow that `config` describes; equal configs give the same object."""
+    outer, stack = build_elementwise(config), build_stack(config)
+    base = build_base(config, stack.is_angle)
+    has_marginal = config.dim == 1 and not config.circular_dims
+    spell_out = _build_marginal(config, outer) if has_marginal else None
+
+    def init(
+        key: Key, x: Array, context: Array | None = None, weights: Array | None = None
+    ) -> Params:
+        chex.assert_shape(x, (None, config.dim))
+        context = checked_context(config, context, (x.shape[0],))
+        layer_key, head_key = jax.random.split(key)
+        params = outer.init(head_key, x, context, weights)
+        values = None
+        if config.actnorm or config.base != "normal" or config.num_scales > 1:
+            values, context = _rows_to_value(outer, params, x, context)
+        params |= stack.init(layer_key, values, weights, context)
+        of_base = base.init(values, weights)
+        return params | ({"base": of_base} if of_base else {})
+
+    def to_noise(
+        params: Params, x: Array, context: Array | None = None, *, dropout_key: Key | None = None
+    ) -> tuple[Array, Array]:
+        chex.assert_shape(x, (config.dim,))
+        if spell_out is not None:
+            z, log_det = marginal_lib.to_noise(spell_out(params, context, dropout_key), x[0])
+            return z[None], log_det
+        reading = outer.read(params, context, dropout_key)
+        value, log_det = outer.to_value(params, reading, x)
+        z, log_det_stack = stack.to_noise(params, value, reading.context, dropout_key)
+        return z, log_det + log_det_stack
+
+    def from_noise(params: Params, z: Array, context: Array | None = None) -> tuple[Array, Array]:
+        chex.assert_shape(z, (config.dim,))
+        if spell_out is not None:
+            x, log_det = marginal_lib.from_noise(spell_out(params, context, None), z[0])
+            return x[None], log_det
+        reading = outer.read(params, context, None)
+        value, log_det = stack.from_noise(params, z, reading.context)
+        x, log_det_outer = outer.from_value(params, reading, value)
+        return x, log_det + log_det_outer
 
     def log_prob(
         params: Params, x: Array, context: Array | None = None, *, dropout_key: Key | None = None
     ) -> Array:
         z, log_det = to_noise(params, x, context, dropout_key=dropout_key)
-        return jnp.sum(norm.logpdf(z)) + log_det
+        return base.log_prob(params.get("base"), z) + log_det
 
     def sample(
         key: Key, params: Params, context: Array | None = None, *, temperature: ArrayLike = 1.0
     ) -> Array:
-        noise = jnp.asarray(temperature) * jax.random.normal(key, (config.dim,))
-        return from_noise(params, noise, context)[0]
+        return from_noise(params, base.sample(key, params.get("base"), temperature), context)[0]
 
     def marginal(params: Params, context: Array | None = None) -> marginal_lib.Marginal:
-        if config.dim != 1:
-            raise ValueError(f"dim is {config.dim}: only a flow of one dimension has a marginal")
-        return _marginal(config, layer_net, head_net, params, context, None)
+        if spell_out is None:
+            raise ValueError(
+                f"dim is {config.dim} and circular_dims {config.circular_dims}: only a flow of one "
+                "dimension, not periodic, has a marginal"
+            )
+        return spell_out(params, context, None)
 
-    init = functools.partial(_init, config, layer_net, head_net)
     return Flow(init, log_prob, sample, to_noise, from_noise, marginal, config)
 
 
-def _num_kept(config: FlowConfig) -> int:
-    return config.dim // 2
+def _rows_to_value(
+    outer: Elementwise, params: Params, x: Array, context: Array | None
+) -> tuple[Array, Array | None]:
+    """Maps rows, [N, D], through the layers next to the data; also the standardised contexts."""
+
+    def one(x: Array, context: Array | None) -> tuple[Array, Array | None]:
+        reading = outer.read(params, context, None)
+        return outer.to_value(params, reading, x)[0], reading.context
+
+    return jax.vmap(one, (0, None if context is None else 0))(x, context)
 
 
-def _layer_network(config: FlowConfig) -> Network | None:
-    """The conditioner of one layer; None where a layer reads nothing (one free spline)."""
-    num_outputs = (config.dim - _num_kept(config)) * rqs.num_logits(config.num_bins)
-    return _conditioner(config, _num_kept(config), num_outputs)
+def _build_marginal(config: FlowConfig, outer: Elementwise) -> Callable[..., marginal_lib.Marginal]:
+    """Returns (params, context, dropout_key) -> `Marginal` of a flow of one dimension."""
+    network = conditioner(config, 0, scalar_maps.num_logits(config))
 
+    def spell_out(
+        params: Params, context: Array | None, dropout_key: Key | None
+    ) -> marginal_lib.Marginal:
+        reading = outer.read(params, context, dropout_key)
+        joined = joined_affine(params, reading)
+        tail = jax.tree.map(lambda leaf: leaf[0], all_tails(config, params))
 
-def _head_network(config: FlowConfig) -> Network | None:
-    """The network of the conditional location and log scale; None without a context."""
-    return _conditioner(config, 0, 2 * config.dim) if config.context_dim else None
+        def maps(layer: Params) -> Any:
+            if network is None:
+                logits = layer["logits"]
+            else:
+                logits = network.apply(
+                    layer, jnp.zeros(0), reading.context, dropout_key=dropout_key
+                )
+            return scalar_maps.parameters_from_logits(config, logits)
 
+        knots = jax.vmap(maps)(params["layers"])
+        return marginal_lib.Marginal(joined.location[0], joined.scale[0], tail, knots)
 
-def _conditioner(config: FlowConfig, num_inputs: int, num_outputs: int) -> Network | None:
-    if num_inputs + config.context_dim == 0:
-        return None
-    common = {
-        "num_context": config.context_dim,
-        "activation": config.activation,
-        "dropout": config.dropout,
-    }
-    if config.conditioner == "mlp":
-        widths = (config.width,) * config.num_hidden
-        return mlp(num_inputs, num_outputs, widths=widths, **common)
-    return residual(
-        num_inputs, num_outputs, width=config.width, num_blocks=config.num_hidden, **common
-    )
-
-
-def _init(
-    config: FlowConfig,
-    layer_net: Network | None,
-    head_net: Network | None,
-    key: Key,
-    x: Array,
-    context: Array | None = None,
-    weights: Array | None = None,
-) -> Params:
-    """Fits standardisers and tails to the rows; networks start at zero output."""
-    chex.assert_shape(x, (None, config.dim))
-    context = _checked_context(config, context, (x.shape[0],))
-    layer_key, head_key = jax.random.split(key)
-    standardiser, _ = affine.fit_robust(x, weights)
-    params = {
-        "standardiser": standardiser._asdict(),
-        "layers": _init_layers(config, layer_net, layer_key),
-        "mixing": _init_mixing(config),
-    }
-    if config.tail == "lambert_w":
-        standard, _ = jax.vmap(functools.partial(affine.forward, standardiser))(x)
-        tails, _ = jax.vmap(functools.partial(lambert_w.fit, weights=weights))(standard.T)
-        params["tail"] = {"logits": jax.vmap(lambert_w.logits_from_tail)(tails)}
-    if head_net is not None and context is not None:
-        params["context_standardiser"] = affine.fit_robust(context, weights)[0]._asdict()
-        params["head"] = head_net.init(head_key)
-        params["skip"] = {"kernel": jnp.zeros((config.context_dim, 2 * config.dim))}
-    return params
-
-
-def _checked_context(
-    config: FlowConfig, context: Array | None, rows: tuple[int, ...]
-) -> Array | None:
-    """Returns `context`, [*rows, C], or None where the flow takes none; raises on a mismatch."""
-    if (context is None) != (config.context_dim == 0):
-        given = "missing" if context is None else f"of shape {context.shape}"
-        accepted = [*rows, config.context_dim] if config.context_dim else None
-        raise ValueError(f"context is {given}: accepted is {accepted}")
-    if context is not None:
-        chex.assert_shape(context, (*rows, config.context_dim))
-    return context
-
-
-def _init_layers(config: FlowConfig, layer_net: Network | None, key: Key) -> Params:
-    if layer_net is None:
-        return {"logits": jnp.zeros((config.num_layers, rqs.num_logits(config.num_bins)))}
-    return jax.vmap(layer_net.init)(jax.random.split(key, config.num_layers))
-
-
-def _init_mixing(config: FlowConfig) -> Params:
-    """Learnt mixing starts as the reversal that the fixed one is; see `_mix`."""
-    if config.dim == 1 or config.mixing == "permutation":
-        return {}
-    lu = linear.init(config.dim)._asdict()
-    return jax.tree.map(lambda leaf: jnp.stack([leaf] * config.num_layers), lu)
-
-
-def _read_context(
-    config: FlowConfig,
-    head_net: Network | None,
-    params: Params,
-    context: Array | None,
-    dropout_key: Key | None,
-) -> tuple[Array | None, Array, Array]:
-    """Returns the standardised context and the location and log scale [D] that it implies."""
-    context = _checked_context(config, context, ())
-    if head_net is None or context is None:
-        return None, jnp.zeros(config.dim), jnp.zeros(config.dim)
-    fixed = jax.lax.stop_gradient(params["context_standardiser"])
-    standard, _ = affine.forward(affine.Affine(**fixed), context)
-    out = head_net.apply(params["head"], jnp.zeros(0), standard, dropout_key=dropout_key)
-    out += jnp.matmul(standard, params["skip"]["kernel"], precision=jax.lax.Precision.HIGHEST)
-    location, log_scale = jnp.split(out, 2)
-    bounded = numerics.MAX_LOG_SCALE * jnp.tanh(log_scale / numerics.MAX_LOG_SCALE)
-    return standard, location, bounded
-
-
-def _affine(params: Params, location: Array, log_scale: Array) -> affine.Affine:
-    """Joins the standardiser and the conditional location and scale into one map."""
-    fixed = jax.lax.stop_gradient(params["standardiser"])
-    return affine.Affine(
-        fixed["location"] + fixed["scale"] * location, fixed["scale"] * jnp.exp(log_scale)
-    )
-
-
-def _tail(config: FlowConfig, params: Params) -> lambert_w.Tail:
-    """The tails of all dimensions; light ones where the config wants none."""
-    if config.tail == "lambert_w":
-        return jax.vmap(lambert_w.tail_from_logits)(params["tail"]["logits"])
-    zeros, ones = jnp.zeros(config.dim), jnp.ones(config.dim)
-    return lambert_w.Tail(location=zeros, scale=ones, h_plus=zeros, h_minus=zeros)
-
-
-def _knots(config: FlowConfig, logits: Array) -> rqs.Knots:
-    return rqs.knots_from_logits(logits, bound=config.bound)
-
-
-def _marginal(
-    config: FlowConfig,
-    layer_net: Network | None,
-    head_net: Network | None,
-    params: Params,
-    context: Array | None,
-    dropout_key: Key | None,
-) -> marginal_lib.Marginal:
-    standard, location, log_scale = _read_context(config, head_net, params, context, dropout_key)
-    joined = _affine(params, location, log_scale)
-    tail = jax.tree.map(lambda leaf: leaf[0], _tail(config, params))
-
-    def logits(layer: Params) -> Array:
-        if layer_net is None:
-            return layer["logits"]
-        return layer_net.apply(layer, jnp.zeros(0), standard, dropout_key=dropout_key)
-
-    knots = jax.vmap(lambda layer: _knots(config, logits(layer)))(params["layers"])
-    return marginal_lib.Marginal(joined.location[0], joined.scale[0], tail, knots)
-
-
-def _couple(
-    config: FlowConfig,
-    layer_net: Network | None,
-    layer: Params,
-    x: Array,
-    context: Array | None,
-    scalar_map: Callable[[rqs.Knots, Array], tuple[Array, Array]],
-    dropout_key: Key | None,
-) -> tuple[Array, Array]:
-    """Moves the second part of `x` by splines that read the first part and the context."""
-    num_kept = _num_kept(config)
-    assert layer_net is not None  # two or more dimensions always keep a part
-
-    def parameters(kept: Array) -> Array:
-        logits = layer_net.apply(layer, kept, context, dropout_key=dropout_key)
-        return logits.reshape(config.dim - num_kept, -1)
-
-    def move(logits: Array, value: Array) -> tuple[Array, Array]:
-        return scalar_map(_knots(config, logits), value)
-
-    return coupling.transform(x, num_kept, parameters, move)
-
-
-def _mix(config: FlowConfig, mixing: Params, x: Array, *, inverse: bool) -> tuple[Array, Array]:
-    """Reverses the dimensions, so that two layers move them all, and mixes them if asked to."""
-    order = linear.reverse_permutation(config.dim)
-    if config.mixing == "permutation":
-        return x[order], jnp.zeros(())  # its own inverse
-    apply = linear.inverse if inverse else linear.forward
-    return apply(linear.Linear(**mixing), x, permutation=order)
-
-
-def _to_noise(
-    config: FlowConfig,
-    layer_net: Network | None,
-    head_net: Network | None,
-    params: Params,
-    x: Array,
-    context: Array | None = None,
-    *,
-    dropout_key: Key | None = None,
-) -> tuple[Array, Array]:
-    chex.assert_shape(x, (config.dim,))
-    if config.dim == 1:
-        one = _marginal(config, layer_net, head_net, params, context, dropout_key)
-        z, log_det = marginal_lib.to_noise(one, x[0])
-        return z[None], log_det
-    standard, location, log_scale = _read_context(config, head_net, params, context, dropout_key)
-    value, total = affine.forward(_affine(params, location, log_scale), x)
-    value, log_slopes = jax.vmap(lambert_w.to_noise)(value, _tail(config, params))
-
-    def layer(carry: tuple[Array, Array], inputs: tuple) -> tuple[tuple[Array, Array], None]:
-        value, total = carry
-        mixed, log_det_mixed = _mix(config, inputs[1], value, inverse=False)
-        moved, log_det = _couple(
-            config, layer_net, inputs[0], mixed, standard, rqs.forward, dropout_key
-        )
-        return (moved, total + log_det_mixed + log_det), None
-
-    start = (value, total + jnp.sum(log_slopes))
-    return jax.lax.scan(layer, start, (params["layers"], params["mixing"]))[0]
-
-
-def _from_noise(
-    config: FlowConfig,
-    layer_net: Network | None,
-    head_net: Network | None,
-    params: Params,
-    z: Array,
-    context: Array | None = None,
-) -> tuple[Array, Array]:
-    chex.assert_shape(z, (config.dim,))
-    if config.dim == 1:
-        one = _marginal(config, layer_net, head_net, params, context, None)
-        x, log_det = marginal_lib.from_noise(one, z[0])
-        return x[None], log_det
-    standard, location, log_scale = _read_context(config, head_net, params, context, None)
-
-    def layer(carry: tuple[Array, Array], inputs: tuple) -> tuple[tuple[Array, Array], None]:
-        value, total = carry
-        moved, log_det = _couple(config, layer_net, inputs[0], value, standard, rqs.inverse, None)
-        unmixed, log_det_mixed = _mix(config, inputs[1], moved, inverse=True)
-        return (unmixed, total + log_det + log_det_mixed), None
-
-    layers = (params["layers"], params["mixing"])
-    (value, total), _ = jax.lax.scan(layer, (z, jnp.zeros(())), layers, reverse=True)
-    value, log_slopes = jax.vmap(lambert_w.from_noise)(value, _tail(config, params))
-    x, log_det = affine.inverse(_affine(params, location, log_scale), value)
-    return x, total + jnp.sum(log_slopes) + log_det
+    return spell_out

@@ -1,12 +1,12 @@
 """A one-dimensional flow with its parameters spelled out for one context.
 
-    u = (x - location) / scale,   v = tail(u),   z = spline_L(... spline_1(v)),   z ~ N(0, 1)
+    u = (x - location) / scale,   v = tail(u),   z = map_L(... map_1(v)),   z ~ N(0, 1)
 
 The map is increasing, so the CDF is Phi(z(x)) and the quantile is x(Phi^-1(p)), both exact. What a
 network says is computed once per context; everything here is scalar arithmetic after it.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,9 @@ from jax.scipy.special import ndtr, ndtri
 from jax.scipy.stats import norm
 
 from densityjax._typing import Array
-from densityjax.bijectors import lambert_w
 from densityjax.bijectors import rational_quadratic_spline as rqs
+from densityjax.bijectors import shift_scale, tails
+from densityjax.models import scalar_maps
 
 
 class Marginal(NamedTuple):
@@ -24,24 +25,25 @@ class Marginal(NamedTuple):
     Attributes:
       location: [] in units of x.
       scale: [] in units of x, positive.
-      tail: Lambert-W tail in standardised units.
-      knots: spline knots, each leaf with a leading axis of L layers.
+      tail: tail layer in standardised units; its type names the family.
+      knots: parameters of the scalar maps, splines or affine, each leaf with a leading axis of L
+        layers.
     """
 
     location: Array
     scale: Array
-    tail: lambert_w.Tail
-    knots: rqs.Knots
+    tail: tails.Tail
+    knots: rqs.Knots | shift_scale.ShiftScale
 
 
 def to_noise(marginal: Marginal, x: Array) -> tuple[Array, Array]:
     """Maps the scalar `x` to its normal score; returns it and log |dz/dx|."""
     standard = (x - marginal.location) / marginal.scale
-    value, log_slope = lambert_w.to_noise(standard, marginal.tail)
+    value, log_slope = tails.to_noise(standard, marginal.tail)
 
-    def layer(carry: tuple[Array, Array], knots: rqs.Knots) -> tuple[tuple[Array, Array], None]:
+    def layer(carry: tuple[Array, Array], knots: Any) -> tuple[tuple[Array, Array], None]:
         value, total = carry
-        value, log_slope = rqs.forward(knots, value)
+        value, log_slope = scalar_maps.apply(knots, value)
         return (value, total + log_slope), None
 
     start = (value, log_slope - jnp.log(marginal.scale))
@@ -52,13 +54,13 @@ def to_noise(marginal: Marginal, x: Array) -> tuple[Array, Array]:
 def from_noise(marginal: Marginal, z: Array) -> tuple[Array, Array]:
     """Maps the normal score `z` back; returns x and log |dx/dz|."""
 
-    def layer(carry: tuple[Array, Array], knots: rqs.Knots) -> tuple[tuple[Array, Array], None]:
+    def layer(carry: tuple[Array, Array], knots: Any) -> tuple[tuple[Array, Array], None]:
         value, total = carry
-        value, log_slope = rqs.inverse(knots, value)
+        value, log_slope = scalar_maps.apply(knots, value, inverse=True)
         return (value, total + log_slope), None
 
     (value, total), _ = jax.lax.scan(layer, (z, jnp.zeros_like(z)), marginal.knots, reverse=True)
-    standard, log_slope = lambert_w.from_noise(value, marginal.tail)
+    standard, log_slope = tails.from_noise(value, marginal.tail)
     x = marginal.location + marginal.scale * standard
     return x, total + log_slope + jnp.log(marginal.scale)
 
