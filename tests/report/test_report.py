@@ -409,6 +409,17 @@ def test_a_choice_among_losing_rules_is_called_one(tmp_path):
     assert "luck alone" not in text
 
 
+def test_the_flat_rule_is_said_to_hold_nothing_and_never_called_ahead(tmp_path):
+    grid = {"num_trials": 400, "validation_sharpe_ratio": -3.9, "expected_max_sharpe": 16.0}
+    ours, market = {"total_return": 0.0, "sharpe_ratio": None}, {"total_return": -0.1}
+    flat = {"strategy": ours, "buy_and_hold": market, "grid": {**grid, "is_flat": 1}}
+    verdict = headline.money(record_with(tmp_path, **flat))
+    assert (verdict.answer, verdict.tone) == ("Nothing was traded", "open")
+    text = " ".join(verdict.sentences)
+    assert "Not one of 400 rules gained on the validation rows" in text
+    assert "held nothing over the test rows" in text
+
+
 def test_the_familiar_verdict_allows_for_sampling_error(tmp_path):
     config = {"split": {"validation": {"rows": 1000}, "test": {"rows": 1000}}}
     answers = {}
