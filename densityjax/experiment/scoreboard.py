@@ -121,7 +121,8 @@ def score(
         found[name] = _judge(forecast, ours, realised)
     table = pd.DataFrame.from_dict(found, orient="index")
     index = rows.index[is_test]
-    return Scoreboard(table, num_train, len(index), index[0], index[-1])
+    start, end = (pd.Timestamp(str(stamp)) for stamp in (index[0], index[-1]))
+    return Scoreboard(table, num_train, len(index), start, end)
 
 
 def _judge(forecast: Forecast, ours: Forecast, realised: NumpyArray) -> dict[str, Any]:

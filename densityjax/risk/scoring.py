@@ -67,11 +67,11 @@ def diebold_mariano(
     if not np.all(np.isfinite(gain)):
         raise ValueError(f"losses must be finite, got {np.sum(~np.isfinite(gain))} bad bars")
     total = gain.size
-    lag = int(4.0 * (total / 100.0) ** (2.0 / 9.0)) if lag is None else lag
+    lag = default_lag(total) if lag is None else lag
     if not 0 <= lag < total:
         raise ValueError(f"lag must be in [0, {total - 1}], got {lag}")
     mean_gain = float(gain.mean())
-    error = np.sqrt(max(_long_run_variance(gain, lag), 0.0) / total)
+    error = np.sqrt(max(long_run_variance(gain, lag), 0.0) / total)
     if error == 0.0:
         statistic = float(np.sign(mean_gain) * np.inf) if mean_gain else 0.0
     else:
@@ -267,7 +267,12 @@ def crps_from_samples(
     return error - (draws @ ranks) / pairs
 
 
-def _long_run_variance(values: NumpyArray, lag: int) -> float:
+def default_lag(size: int) -> int:
+    """Returns `floor(4 (T / 100)^(2/9))`, the usual largest lag for `size` = T values."""
+    return int(4.0 * (size / 100.0) ** (2.0 / 9.0))
+
+
+def long_run_variance(values: NumpyArray, lag: int) -> float:
     """Returns the Bartlett-weighted sum of autocovariances of [T] values, never negative."""
     centred = values - values.mean()
     total = values.size
