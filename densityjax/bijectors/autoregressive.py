@@ -31,7 +31,7 @@ def forward(
       The moved example, [D], and log |det dy/dx|, [].
 
     References:
-      Papamakarios et al., 2017, https://arxiv.org/abs/1705.07057, equations 3-5.
+      Papamakarios et al., 2017, https://arxiv.org/abs/1705.07057, section 3.
     """
     chex.assert_rank(x, 1)
     parameters = parameters_fn(x)

@@ -67,7 +67,7 @@ def forward(circular: CircularSpline, x: Array) -> tuple[Array, Array]:
       log_slope: [] natural log of dy/dx.
 
     References:
-      Rezende et al., 2020, https://arxiv.org/abs/2002.02428, section 2.1.3.
+      Rezende et al., 2020, https://arxiv.org/abs/2002.02428, section 2.1.
     """
     chex.assert_rank(x, 0)
     y, log_slope = rqs.forward(circular.knots, wrap(x))

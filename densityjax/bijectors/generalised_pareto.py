@@ -92,7 +92,7 @@ def to_noise(x: Array, tail: Tail) -> tuple[Array, Array]:
       log_slope: [] natural log of dz/dx.
 
     References:
-      Hickling & Prangle, 2024, https://arxiv.org/abs/2406.16971, equation 5, solved for z.
+      Hickling & Prangle, 2024, https://arxiv.org/abs/2406.16971, section 3, solved for z.
     """
     chex.assert_rank(x, 0)
     y = (x - tail.location) / tail.scale
@@ -117,7 +117,7 @@ def from_noise(z: Array, tail: Tail) -> tuple[Array, Array]:
       log_slope: [] natural log of dx/dz.
 
     References:
-      Hickling & Prangle, 2024, https://arxiv.org/abs/2406.16971, equation 5.
+      Hickling & Prangle, 2024, https://arxiv.org/abs/2406.16971, section 3.
     """
     chex.assert_rank(z, 0)
     is_above = z > 0.0

@@ -2,7 +2,7 @@
 
 The scalar map of affine couplings and of masked autoregressive flows: the baseline that splines
 are to beat. The bound keeps a stack of layers from overflowing on far points. Dinh et al., Density
-estimation using Real NVP, 2017 (https://arxiv.org/abs/1605.08803), equation 8.
+estimation using Real NVP, 2017 (https://arxiv.org/abs/1605.08803), section 3.2.
 """
 
 from typing import NamedTuple

@@ -3,7 +3,7 @@
 Every hidden unit has a degree m: it may read `x[:m]`. A connection exists where the degree does not
 fall, and output block i reads units of degree i at most. Units of degree 0 read the context alone,
 so the first block depends on it too. Germain et al., MADE, 2015 (https://arxiv.org/abs/1502.03509),
-section 3; Durkan et al., Autoregressive energy machines, 2019, for the residual form.
+section 3; Nash & Durkan, Autoregressive energy machines, 2019, for the residual form.
 """
 
 import flax.linen as nn
@@ -113,7 +113,7 @@ def masked_residual(
       ValueError: if a size, the activation or the dropout is not accepted.
 
     References:
-      Germain et al., MADE, 2015, https://arxiv.org/abs/1502.03509, equations 12-13.
+      Germain et al., MADE, 2015, https://arxiv.org/abs/1502.03509, sections 3 and 4.
     """
     sizes = {
         "num_inputs": num_inputs,
