@@ -23,6 +23,7 @@ from densityjax.market import compute_features, log_returns
 from densityjax.market.features import longest_window
 from densityjax.models import ReturnDistribution
 from densityjax.strategies import flow as flow_strategy
+from densityjax.training import checkpoint
 
 TAIL_CONFIDENCE = 0.95  # of the expected shortfall that sizes positions
 GAIN_RANGE = (1e-7, 1.0 - 1e-7)  # probability of a gain: nearer to 0 or 1 single precision ends
@@ -107,7 +108,7 @@ def read(pipeline: Pipeline, bars: pd.DataFrame) -> Reading:
     both = state.index.intersection(pd.DatetimeIndex(forecast.index))
     state = state.loc[both]
     forecast = forecast[pd.DatetimeIndex(forecast.index).get_indexer(both)]
-    log_prob = pipeline.density.score_samples(state.to_numpy())
+    log_prob = pipeline.density.score_samples(state)
     mean, std = forecast.moments()
     gain = np.asarray(forecast.prob_above(0.0), np.float64)
     frame = pd.DataFrame(
@@ -229,17 +230,26 @@ def prices(bars: pd.DataFrame, index: pd.Index) -> backtest.Prices:
 
 
 def save(pipeline: Pipeline, path: str | os.PathLike) -> None:
-    """Writes a pipeline to a folder; `load` gives one with identical answers.
+    """Writes a pipeline to a folder, all of it or nothing; `load` gives identical answers.
 
     Args:
       pipeline: fitted models.
-      path: the folder, made if absent.
+      path: the folder, made if absent; one that holds a saved pipeline is replaced.
+
+    Raises:
+      ValueError: if the folder holds anything else.
     """
     path = pathlib.Path(path)
-    path.mkdir(parents=True, exist_ok=True)
-    pipeline.density.save(path / "density")
-    pipeline.forecaster.save(path / "forecaster")
-    (path / SETTINGS).write_text(json.dumps({"state_features": pipeline.state_features}))
+    if path.exists() and not (path / SETTINGS).is_file() and any(path.iterdir()):
+        raise ValueError(
+            f"path is {str(path)!r}, which holds {sorted(os.listdir(path))[:5]}: accepted is a "
+            "folder that is new, empty, or holds a saved pipeline"
+        )
+    with checkpoint.replacing(path) as staging:
+        pipeline.density.save(staging / "density")
+        pipeline.forecaster.save(staging / "forecaster")
+        settings = {"state_features": pipeline.state_features}
+        (staging / SETTINGS).write_text(json.dumps(settings))
 
 
 def load(path: str | os.PathLike) -> Pipeline:

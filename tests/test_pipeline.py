@@ -18,7 +18,7 @@ RULE = rules.ThresholdParams(entry_z=0.03, exit_z=0.01, min_p_value=0.04, risk_b
 @pytest.fixture(scope="module")
 def fitted():
     state = compute_features(BARS, "flow").iloc[:1000]
-    density = FlowDensity(num_layers=2, **TRAINING).fit(state.to_numpy())
+    density = FlowDensity(num_layers=2, **TRAINING).fit(state)
     forecaster = ReturnForecaster(num_members=1, **TRAINING).fit(BARS.iloc[:1000])
     return pipeline.Pipeline("flow", density, forecaster)
 
@@ -32,7 +32,7 @@ def test_a_reading_says_what_the_models_say_of_the_same_bars(fitted, reading):
     frame = reading.frame
     assert frame.index.equals(BARS.index[-len(frame) :])
     assert len(frame) == len(BARS) - pipeline.window("flow")
-    state = compute_features(BARS, "flow").loc[frame.index].to_numpy()
+    state = compute_features(BARS, "flow").loc[frame.index]
     np.testing.assert_array_equal(frame["log_prob"], fitted.density.score_samples(state))
     np.testing.assert_array_equal(frame["p_value"], fitted.density.p_value(state))
     forecast = fitted.forecaster.predict(BARS)[-len(frame) :]
@@ -60,16 +60,29 @@ def test_pre_09_a_saved_pipeline_reads_bit_for_bit_alike(fitted, reading, tmp_pa
         np.testing.assert_array_equal(again.frame[name], reading.frame[name])
     with pytest.raises(ValueError, match="nothing"):
         pipeline.load(tmp_path / "nothing")
+    pipeline.save(fitted, tmp_path / "pipeline")  # replaces itself
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds .*notes\.txt"):
+        pipeline.save(fitted, tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_reordered_features_are_refused(fitted):
+    state = compute_features(BARS, "flow").iloc[:100]
+    with pytest.raises(ValueError, match="same order"):
+        fitted.density.score_samples(state[state.columns[::-1]])
 
 
 def test_ex_02_a_row_read_live_equals_the_row_of_the_whole_history(fitted, reading):
-    columns = reading.frame.columns.drop(["close", "return_next"])
+    columns = reading.frame.columns.drop(["close", "return_next", "expected_return"])
     for last in (700, 1100):
         live = pipeline.read(fitted, BARS.iloc[: last + 1]).frame
         assert live.index[-1] == BARS.index[last]
         assert np.isnan(live["return_next"].iloc[-1])  # the next bar is not there yet
         whole = reading.frame.loc[live.index]
-        np.testing.assert_allclose(live[columns], whole[columns], rtol=2e-3, atol=2e-5)
+        np.testing.assert_allclose(live[columns], whole[columns], rtol=1e-5, atol=1e-5)
+        error = (live["expected_return"] - whole["expected_return"]) / whole["return_std"]
+        assert error.abs().max() < 1e-5
 
 
 def test_decisions_follow_the_rule_and_give_their_reasons(reading):

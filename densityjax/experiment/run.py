@@ -145,8 +145,7 @@ def fit(
     check_usable(bars, state.index.intersection(forecast_rows(bars).index), parts)
     forecaster.fit(bars.iloc[parts["train"]], callback=callback("fitting the forecaster"))
     train, validation = (
-        state.loc[state.index.isin(bars.index[parts[name]])].to_numpy()
-        for name in ("train", "validation")
+        state.loc[state.index.isin(bars.index[parts[name]])] for name in ("train", "validation")
     )
     density.set_params(transforms=[TRANSFORMS[feature_support(name)] for name in state.columns])
     density.fit(

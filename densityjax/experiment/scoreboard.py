@@ -6,7 +6,7 @@ better lower; a gain is positive where the forecaster is better.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -121,7 +121,7 @@ def score(
         found[name] = _judge(forecast, ours, realised)
     table = pd.DataFrame.from_dict(found, orient="index")
     index = rows.index[is_test]
-    start, end = (pd.Timestamp(str(stamp)) for stamp in (index[0], index[-1]))
+    start, end = cast(pd.Timestamp, index[0]), cast(pd.Timestamp, index[-1])
     return Scoreboard(table, num_train, len(index), start, end)
 
 
