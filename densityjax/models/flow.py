@@ -46,8 +46,8 @@ class Flow(NamedTuple):
         the standard deviation of the base, but for angles.
       to_noise: (params, x, context=None) -> (z [D], log |det dz/dx| []).
       from_noise: (params, z, context=None) -> (x [D], log |det dx/dz| []).
-      marginal: (params, context=None) -> `Marginal`; of flows of one dimension that is not
-        periodic only.
+      marginal: (params, context=None) -> `Marginal`; of flows of one dimension only, not periodic
+        and without ActNorm.
       config: the `FlowConfig` it was built from.
     """
 
@@ -107,7 +107,7 @@ def flow_from_config(config: FlowConfig) -> Flow:
     """Builds the flow that `config` describes; equal configs give the same object."""
     outer, stack = build_elementwise(config), build_stack(config)
     base = build_base(config, stack.is_angle)
-    has_marginal = config.dim == 1 and not config.circular_dims
+    has_marginal = config.dim == 1 and not config.circular_dims and not config.actnorm
     spell_out = _build_marginal(config, outer) if has_marginal else None
 
     def init(
@@ -160,8 +160,9 @@ def flow_from_config(config: FlowConfig) -> Flow:
     def marginal(params: Params, context: Array | None = None) -> marginal_lib.Marginal:
         if spell_out is None:
             raise ValueError(
-                f"dim is {config.dim} and circular_dims {config.circular_dims}: only a flow of one "
-                "dimension, not periodic, has a marginal"
+                f"dim is {config.dim}, circular_dims {config.circular_dims} and actnorm "
+                f"{config.actnorm}: only a flow of one dimension, not periodic, without ActNorm "
+                "has a marginal"
             )
         return spell_out(params, context, None)
 

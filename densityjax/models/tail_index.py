@@ -74,8 +74,6 @@ def tail_index(flow: Flow, params: Params) -> TailIndex:
 
 def _linear_part(flow: Flow, params: Params) -> Array:
     """Returns A, [D, D]: the layers with all splines at the identity, from noise to tails."""
-    if flow.config.dim == 1:
-        return jnp.ones((1, 1))
 
     def without_splines(part: Params) -> Params:
         return {**part, "layers": jax.tree.map(jnp.zeros_like, part["layers"])}

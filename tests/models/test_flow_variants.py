@@ -15,6 +15,7 @@ CASES = {
     "autoregressive, lu, context": {"dim": 3, "kind": "autoregressive", "context_dim": 2},
     "affine": {"dim": 3, "transform": "affine", "mixing": "permutation"},
     "affine, one, gpd": {"dim": 1, "transform": "affine", "tail": "gpd", "context_dim": 1},
+    "actnorm, one": {"dim": 1, "tail": "none", "actnorm": True, "context_dim": 1},
     "actnorm, two scales": {"dim": 5, "num_scales": 2, "num_layers": 4, "actnorm": True},
     "autoregressive, one order, three scales": {
         "dim": 4,
@@ -239,3 +240,5 @@ def test_periodic_dimensions_survive_json_and_have_no_marginal():
     assert FlowConfig.from_json(config.to_json()) == config
     with pytest.raises(ValueError, match="circular_dims"):
         flow_from_config(config).marginal({})
+    with pytest.raises(ValueError, match="actnorm True"):
+        neural_spline_flow(1, actnorm=True).marginal({})
