@@ -1,11 +1,21 @@
-"""How good a density or a forecast is."""
+"""How good a density, a sample or a forecast is."""
 
 from densityjax.evaluation import (
     calibration,
     density_scores,
     divergence,
     regime_scores,
+    sample_quality,
+    stylised_facts,
     tail_coverage,
 )
 
-__all__ = ["calibration", "density_scores", "divergence", "regime_scores", "tail_coverage"]
+__all__ = [
+    "calibration",
+    "density_scores",
+    "divergence",
+    "regime_scores",
+    "sample_quality",
+    "stylised_facts",
+    "tail_coverage",
+]
