@@ -2,6 +2,7 @@
 
 python scripts/benchmark.py --out benchmark.json       # everything, at full size
 python scripts/benchmark.py --quick --only grid        # one part, small, to look at the path
+python scripts/benchmark.py --peers --out peers.json   # against other flow libraries, on the CPU
 
 Compile time is the first call less the median one, with no compiled program kept from before. Run
 times are taken in rounds, each round timing every case once, so that a busy minute of the machine
@@ -101,21 +102,30 @@ def flow_evaluation(flow: Flow, *, num_rows: int) -> Iterator[Case]:
     yield Case("flow sample", size, lambda: sample(keys, params), num_rows, "row")
 
 
-def forecast(*, num_rows: int, num_members: int, num_context: int) -> Case:
-    """Builds the case of forecasting: densities of all rows, their VaR and expected shortfall."""
+def forecast(*, num_rows: int, num_members: int, num_context: int) -> Iterator[Case]:
+    """Builds the cases of forecasting all rows: one VaR and shortfall, and the usual figures."""
     flow = neural_spline_flow(1, context_dim=num_context, **FORECASTER)
-    context = _heavy_rows((num_rows, num_context))
-    keys = jax.random.split(jax.random.key(0), num_members)
-    params = _start(flow, keys)
+    context = np.asarray(_heavy_rows((num_rows, num_context)))
+    params = _start(flow, jax.random.split(jax.random.key(0), num_members))
     log_scale = np.full(num_rows, np.log(0.01), np.float32)
 
-    def call() -> tuple:
+    def predict() -> ReturnDistribution:
         members = map_rows(return_marginals(flow), context, log_scale, shared=(params,))
-        answer = ReturnDistribution(np.arange(num_rows), members)
+        return ReturnDistribution(np.arange(num_rows), members)
+
+    def one_level() -> tuple:
+        answer = predict()
         return answer.value_at_risk(0.99), answer.expected_shortfall(0.99)
 
+    def two_levels() -> tuple:
+        answer = predict()
+        risks = [answer.value_at_risk(level) for level in (0.95, 0.99)]
+        return answer.mean(), answer.std(), risks, *map(answer.expected_shortfall, (0.95, 0.99))
+
     size = f"{num_members} members, context {num_context}, {num_rows} rows"
-    return Case("forecast, VaR, ES", size, call, num_rows, "row")
+    yield Case("forecast, VaR, ES", size, one_level, num_rows, "row")
+    name = "forecast: parameters + mean, sd, two VaR, two ES"
+    yield Case(name, size, two_levels, num_rows, "row")
 
 
 def grid(*, num_bars: int, num_configs: int, chunk_size: int) -> Case:
@@ -185,7 +195,7 @@ def cases(*, quick: bool, on_accelerator: bool) -> dict[str, Callable[[], list[C
         ],
         "flow": lambda: [wide_step(size) for size in ((64,) if quick else (256, 2048))],
         "evaluation": lambda: list(flow_evaluation(wide, num_rows=rows)),
-        "forecast": lambda: [forecast(num_rows=forecasts, num_members=8, num_context=20)],
+        "forecast": lambda: list(forecast(num_rows=forecasts, num_members=8, num_context=20)),
         "grid": lambda: [
             grid(
                 num_bars=256 if quick else 8760,
@@ -324,8 +334,15 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Times fits, densities, forecasts and grids.")
     parser.add_argument("--out", metavar="FILE.json", help="write all numbers to this file")
     parser.add_argument("--quick", action="store_true", help="small sizes, three rounds")
-    parser.add_argument("--only", action="append", metavar="GROUP", help="may be repeated")
+    parser.add_argument(
+        "--only", action="append", metavar="GROUP", help="or a peer; may be repeated"
+    )
+    parser.add_argument("--peers", action="store_true", help="instead against flow libraries")
     options = parser.parse_args(words)
+    if options.peers:
+        from peers import command  # beside this file, of use for this alone
+
+        return command.run(setting(), names=options.only, quick=options.quick, out=options.out)
     jax.config.update("jax_enable_compilation_cache", False)  # else there is nothing to time
     on_accelerator = jax.default_backend() != "cpu"
     groups = cases(quick=options.quick, on_accelerator=on_accelerator)
