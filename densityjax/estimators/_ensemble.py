@@ -24,3 +24,9 @@ def sample(flow: Flow) -> Callable[[Params, Key], Array]:
         return flow.sample(sample_key, mixture.pick_member(member_key, params))
 
     return one
+
+
+@functools.lru_cache(maxsize=64)
+def to_noise(flow: Flow) -> Callable[[Params, Array], Array]:
+    """Returns the (params of ONE member, x [D]) -> [D] codes of a row."""
+    return lambda params, x: flow.to_noise(params, x)[0]

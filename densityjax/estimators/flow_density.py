@@ -8,10 +8,10 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from densityjax.bijectors import feature_transforms
-from densityjax.estimators import _ensemble, _fitting, _saving
+from densityjax.estimators import _columns, _ensemble, _fitting, _saving
 from densityjax.models import Flow, map_rows, neural_spline_flow
 from densityjax.regimes.anomalies import conformal_p_value, density_threshold
 from densityjax.training import FitProgress
@@ -144,7 +144,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             rows of other columns, or a parameter that is not accepted.
           FloatingPointError: if a loss or gradient is not finite.
         """
-        rows = _table(self, X)
+        rows = _columns.learn(self, X)
         for name in ("calibration_fraction", "false_alarm_rate"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: accepted is 0 < {name} < 1")
@@ -152,7 +152,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             first = round(len(rows) * (1.0 - self.calibration_fraction))
             rows, held_out = rows[: max(first - self.purge, 0)], rows[first:]
         else:
-            held_out = self._rows(calibration, allow_nan=False)
+            held_out = _columns.check(self, calibration, allow_nan=False)
         if not len(rows) or not len(held_out):
             raise ValueError(
                 f"X has {len(rows)} rows to learn from and {len(held_out)} to calibrate on: "
@@ -205,18 +205,6 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             feature_transforms.forward, rows.astype(np.float32), shared=(self.transform_,)
         )
 
-    def _rows(self, X: ArrayLike, *, allow_nan: bool = True) -> np.ndarray:
-        """Returns rows [N, D] of float64 with the columns of the fit; raises ValueError else."""
-        finite: Any = "allow-nan" if allow_nan else True  # a bool in the stub, one more in the docs
-        if hasattr(X, "columns"):
-            return _table(self, X, reset=False, ensure_all_finite=finite)
-        rows = check_array(X, dtype="float64", ensure_all_finite=finite)
-        if rows.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {rows.shape[1]} columns: accepted are the {self.n_features_in_} of the fit"
-            )
-        return rows
-
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Computes the log density of rows.
 
@@ -232,8 +220,26 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
           ValueError: for rows of other columns, or that are infinite.
         """
         check_is_fitted(self, "params_")
-        mapped, log_det = self._mapped(self._rows(X))
+        mapped, log_det = self._mapped(_columns.check(self, X))
         return map_rows(_ensemble.log_prob(self.flow_), mapped, shared=(self.params_,)) + log_det
+
+    def to_noise(self, X: ArrayLike) -> np.ndarray:
+        """Maps rows to the latent space of the first flow, where they are close to normal.
+
+        Args:
+          X: [N, D] rows, with the columns of the fit.
+
+        Returns:
+          [N, D] codes, standard normal if the density is right; NaN for a row with a NaN.
+
+        Raises:
+          NotFittedError: before `fit`.
+          ValueError: for rows of other columns, or that are infinite.
+        """
+        check_is_fitted(self, "params_")
+        mapped, _ = self._mapped(_columns.check(self, X))
+        first = jax.tree.map(lambda leaf: leaf[0], self.params_)
+        return map_rows(_ensemble.to_noise(self.flow_), mapped, shared=(first,))
 
     def score(self, X: ArrayLike, y: None = None) -> float:
         """Returns the mean log density of the rows [N, D], in nats; `y` is ignored."""
@@ -342,9 +348,3 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             arrays["num_at_lower"], arrays["num_at_upper"]
         )
         return loaded
-
-
-def _table(estimator: BaseEstimator, X: Any, **options: Any) -> np.ndarray:
-    """Returns rows [N, D] of float64, their columns checked or learnt; raises ValueError else."""
-    rows: Any = validate_data(estimator, X, dtype="float64", **options)  # inferred as a string
-    return rows

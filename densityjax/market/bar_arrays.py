@@ -28,6 +28,8 @@ class BarArrays(NamedTuple):
       volume: traded amounts, NaN where unknown and where the bar is filled.
       is_broken: True where no return from the bar before counts: the first bar, a filled bar, the
         bar after one, and the bar after a gap.
+      broken_move: sum of the moves ln(C_t / C_{t-1}) into broken bars, up to each bar: what the
+        price did where nobody saw it trade.
     """
 
     seconds: np.ndarray
@@ -37,6 +39,7 @@ class BarArrays(NamedTuple):
     close: np.ndarray
     volume: np.ndarray
     is_broken: np.ndarray
+    broken_move: np.ndarray
 
 
 class Past(NamedTuple):
@@ -45,10 +48,14 @@ class Past(NamedTuple):
     Attributes:
       gaps: state of the search for gaps.
       is_filled: whether the last bar was filled; True before the first bar.
+      close: close of the last bar; NaN before the first.
+      broken_move: that of `BarArrays` at the last bar.
     """
 
     gaps: GapState | None = None
     is_filled: bool = True
+    close: float = float("nan")
+    broken_move: float = 0.0
 
 
 START = Past()  # no bars yet
@@ -85,7 +92,18 @@ def continue_from(past: Past, bars: pd.DataFrame) -> tuple[BarArrays, Past]:
     if "is_filled" in bars:
         volume = np.where(bars["is_filled"].to_numpy(bool), np.nan, volume)
     is_broken, after = broken_rows(bars, past)
-    return BarArrays(_seconds(bars.index), **prices, volume=volume, is_broken=is_broken), after
+    closes = np.append(past.close, prices["close"])
+    moves = np.where(is_broken & ~np.isnan(closes[:-1]), np.log(closes[1:] / closes[:-1]), 0.0)
+    broken_move = np.cumsum(np.append(past.broken_move, moves))
+    after = after._replace(close=float(closes[-1]), broken_move=float(broken_move[-1]))
+    arrays = BarArrays(
+        _seconds(bars.index),
+        **prices,
+        volume=volume,
+        is_broken=is_broken,
+        broken_move=broken_move[1:],
+    )
+    return arrays, after
 
 
 def broken_rows(bars: pd.DataFrame, past: Past = START) -> tuple[np.ndarray, Past]:
@@ -125,6 +143,17 @@ def _seconds(index: pd.Index) -> np.ndarray:
         raise ValueError("timestamps of bars must be strictly increasing")
     stamps = index if index.tz is None else index.tz_convert(None)
     return stamps.to_numpy().astype("datetime64[s]").astype(np.int64)
+
+
+def joined_prices(bars: BarArrays) -> BarArrays:
+    """Returns the bars with prices rescaled so that nothing moved into broken bars.
+
+    Windows over price LEVELS may then reach across a gap. The scale is that of the first bar; it
+    drops out of every ratio of prices.
+    """
+    factor = np.exp(-bars.broken_move)
+    scaled = {name: getattr(bars, name) * factor for name in PRICES}
+    return bars._replace(**scaled)
 
 
 def log_returns(bars: BarArrays) -> np.ndarray:

@@ -5,8 +5,8 @@ Every value at row `t` reads bars up to and including `t` only. Names count bars
 columns that are exact functions of others, for a density on a thin sheet has no finite maximum.
 Rows without full history are dropped and never filled, as are rows that need a return into a
 filled bar, out of one or across a gap. Windows leave such returns out, and the volume of filled
-bars, where at least half of their values are left. Where a ratio has no meaning (flat prices, no
-volume) a neutral value stands in its place.
+bars, where at least half of their values are left; windows over prices join them there. Where a
+ratio has no meaning (flat prices, no volume) a neutral value stands in its place.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ import pandas as pd
 
 from densityjax import numerics
 from densityjax.market import context_features, indicators, seasonality
-from densityjax.market.bar_arrays import BarArrays, from_frame, log_returns
+from densityjax.market.bar_arrays import BarArrays, from_frame, joined_prices, log_returns
 from densityjax.market.rolling import EwmaState, lagged, window_sum
 from densityjax.market.rolling_statistics import describe
 
@@ -99,10 +99,9 @@ FORMULAS: dict[str, tuple[tuple[int, ...], Callable[..., np.ndarray]]] = {
 
 
 def _log_change(columns: BarArrays, returns: np.ndarray, window: int) -> np.ndarray:
-    """Returns `ln(C_t / C_{t-window})`, without moves that do not count as returns."""
+    """Returns `ln(C_t / C_{t-window})` of joined prices, NaN where too few returns are known."""
     change = np.log(columns.close / lagged(columns.close, window))
-    is_whole = ~np.isnan(window_sum(returns, window))
-    return np.where(is_whole, change, window_sum(returns, window, min_share=HALF))
+    return np.where(np.isnan(window_sum(returns, window, min_share=HALF)), np.nan, change)
 
 
 def _position(columns: BarArrays, window: int) -> np.ndarray:
@@ -169,6 +168,7 @@ def windowed_features(
       The columns, each [size], NaN where history is missing; and the state.
     """
     returns = log_returns(columns)
+    columns = joined_prices(columns)  # ratios of prices are all that the formulas read
     found: dict[str, np.ndarray] = {}
     for name in names:
         kind, windows = _parse(name)

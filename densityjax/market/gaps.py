@@ -8,10 +8,11 @@ in a slot of the week that had one in the last week with bars, and in most of th
 2. one that also spans a closed session, and lacks an hour at most, is daylight saving;
 3. in a market that closes for a day or more every week, a hole of ten days at most is a holiday
    if it is a whole day long or shortens a session by two hours or more;
-4. until the first bar is a week back nothing is expected yet: only a hole shorter than a closed
-   night is a gap.
+4. until the first bar is a week back nothing is expected yet: a hole is a gap if it is shorter
+   than a closed night or longer than ten days.
 
-Every other hole is a gap, and no return is counted across it. Bars longer than a day know no
+Every other hole is a gap, and no return is counted across it. A lost week of a market that closes
+weekly thus passes for a holiday: the bars before it cannot tell. Bars longer than a day know no
 sessions: all their holes are gaps. Trade or volume bars follow no clock and have none.
 """
 
@@ -69,51 +70,62 @@ def find_gaps(seconds: NumpyArray, state: GapState | None = None) -> tuple[Numpy
     stamps = np.concatenate([state.recent, seconds])
     start = np.concatenate([state.start, seconds[: CLOCK_STEPS + 1 - state.start.size]])
     is_gap = np.zeros(stamps.size, bool)
+    slots: dict[int, NumpyArray] = {}  # of all stamps, by the clock that numbers them
     steps = np.diff(stamps)
     smallest = np.diff(start).min(initial=np.iinfo(np.int64).max)
     for row in 1 + np.flatnonzero(steps > smallest):  # the others cannot have a hole before them
-        if row >= num_known:
-            num_steps = max(1, np.searchsorted(start, stamps[row]))
-            is_gap[row] = _is_gap(stamps, int(row), start[: num_steps + 1])
+        if row < num_known:
+            continue
+        num_steps = max(1, np.searchsorted(start, stamps[row]))
+        interval = _clock(np.diff(start[: num_steps + 1]))
+        if interval and interval not in slots:
+            slots[interval] = stamps // interval
+        if interval:
+            seconds_off = int(steps[row - 1])
+            is_gap[row] = _is_gap(slots[interval], int(row), interval, seconds_off, int(start[0]))
     last_weeks = stamps[-1:] - NUM_REFERENCE_WEEKS * WEEK_SECONDS
     recent = stamps[np.searchsorted(stamps, last_weeks[0]) :] if stamps.size else stamps
     return is_gap[num_known:], GapState(start, recent)
 
 
-def _is_gap(stamps: NumpyArray, row: int, start: NumpyArray) -> bool:
-    """Judges the step into one row, given the first stamps of the series up to that row."""
-    steps = np.sort(np.diff(start))
-    interval = int(steps[(steps.size - 1) // 2])
-    if interval < DAY_SECONDS and np.mean(steps == interval) < MIN_REGULAR_SHARE:
-        return False  # no clock
-    seconds = int(stamps[row] - stamps[row - 1])
+def _clock(steps: NumpyArray) -> int:
+    """Returns the lower median step in seconds, or 0 where bars follow no clock."""
+    ordered = np.sort(steps)
+    interval = int(ordered[(ordered.size - 1) // 2])
+    is_regular = interval >= DAY_SECONDS or np.mean(steps == interval) >= MIN_REGULAR_SHARE
+    return interval if is_regular else 0
+
+
+def _is_gap(slot: NumpyArray, row: int, interval: int, seconds: int, start: int) -> bool:
+    """Judges the step of `seconds` into one row; `start` is the first stamp of the series."""
     if interval > DAY_SECONDS or WEEK_SECONDS % interval:
         return round(seconds / interval) > 1
-    length = int(stamps[row] // interval - stamps[row - 1] // interval) - 1
+    length = int(slot[row] - slot[row - 1]) - 1
     if length < 1:
         return False
-    if stamps[row - 1] - start[0] < WEEK_SECONDS:
-        return length * interval < NIGHT_SECONDS
-    expected = _expected(stamps[:row] // interval, int(start[0] // interval), interval)
-    missing = expected[np.arange(1, min(length, expected.size) + 1) % expected.size]
-    num_missing = int(missing.sum())
+    first, num_slots = start // interval, WEEK_SECONDS // interval
+    if (int(slot[row - 1]) - first) * interval < WEEK_SECONDS:
+        return length * interval < NIGHT_SECONDS or seconds > MAX_HOLIDAY_SECONDS
+    ahead = np.arange(1, num_slots + 1)
+    num_missing = int(_expected(slot[:row], first, num_slots, ahead[:length]).sum())
     spans_session = num_missing < length
     if num_missing == 0 or (spans_session and num_missing * interval <= SHIFT_SECONDS):
         return False
     is_short = spans_session and num_missing * interval >= SHORT_SESSION_SECONDS
     is_closed = (is_short or length * interval >= DAY_SECONDS) and seconds <= MAX_HOLIDAY_SECONDS
-    closes_weekly = longest_run(np.tile(~expected, 2)) * interval >= DAY_SECONDS
-    return not (closes_weekly and is_closed)
+    if not is_closed:
+        return True
+    expected = _expected(slot[:row], first, num_slots, ahead)
+    return longest_run(np.tile(~expected, 2)) * interval < DAY_SECONDS  # never closes for a day
 
 
-def _expected(slot: NumpyArray, first: int, interval: int) -> NumpyArray:
-    """Returns whether a bar is expected 0, 1, .. slots after the last of `slot`, modulo a week."""
-    num_slots = WEEK_SECONDS // interval
-    age = slot[-1] - slot[slot > slot[-1] - NUM_REFERENCE_WEEKS * num_slots]
-    present = np.zeros(NUM_REFERENCE_WEEKS * num_slots, bool)
-    present[age] = True
-    inside = np.arange(present.size) <= slot[-1] - first
-    weeks, asked = (x.reshape(NUM_REFERENCE_WEEKS, num_slots) for x in (present, inside))
-    used = weeks.any(axis=1)  # the newest week always is: it holds the last bar
-    is_expected = weeks[0] & (2 * weeks[used].sum(axis=0) > asked[used].sum(axis=0))
-    return np.roll(is_expected[::-1], 1)  # `age` counts backwards in time
+def _expected(slot: NumpyArray, first: int, num_slots: int, ahead: NumpyArray) -> NumpyArray:
+    """Returns whether a bar is expected `ahead` slots after the last of `slot`, at most a week."""
+    last = slot[-1]
+    back = num_slots * np.arange(1, NUM_REFERENCE_WEEKS + 1)[:, None]
+    asked = last + ahead - back  # the same slot of the week, one to four weeks ago
+    place = np.minimum(np.searchsorted(slot, asked), slot.size - 1)
+    present, inside = slot[place] == asked, asked >= first
+    edges = np.searchsorted(slot, last - np.append(0, back), side="right")
+    used = (edges[:-1] > edges[1:])[:, None]  # weeks that have a bar; the newest has the last one
+    return present[0] & (2 * (present & used).sum(axis=0) > (inside & used).sum(axis=0))

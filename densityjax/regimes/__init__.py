@@ -1,5 +1,5 @@
 """Anomaly scores and regimes."""
 
-from densityjax.regimes import anomalies
+from densityjax.regimes import anomalies, latent_clusters
 
-__all__ = ["anomalies"]
+__all__ = ["anomalies", "latent_clusters"]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from densityjax.market import compute_features, log_returns, read_bars, return_from
+from densityjax.market.features import FEATURE_SETS
 from densityjax.market.gaps import find_gaps
 from densityjax.market.sessions import find_holes
 
@@ -29,6 +30,18 @@ def currencies(num_weeks):
 
 def seconds(index):
     return index.as_unit("s").asi8
+
+
+def candles(index, seed=0):
+    """Bars with wicks and volume around random closes."""
+    rng = np.random.default_rng(seed)
+    bars = closes(index, seed)
+    bars["open"] = bars["close"].shift().fillna(100.0) * np.exp(0.002 * rng.standard_normal())
+    wicks = np.exp(0.004 * rng.exponential(size=(2, len(index))))
+    bars["high"] = bars[["open", "close"]].max(axis=1) * wicks[0]
+    bars["low"] = bars[["open", "close"]].min(axis=1) / wicks[1]
+    bars["volume"] = rng.lognormal(3.0, 0.7, len(index))
+    return bars
 
 
 def gaps_of(index):
@@ -119,28 +132,37 @@ def test_ex_14_no_return_is_counted_across_a_gap():
     ]
 
 
-@pytest.mark.parametrize("step", [1.0, 3.0])
-def test_ex_14_the_jump_over_a_gap_changes_no_feature_that_reads_closes(step):
-    """The price after a gap may be anything: features of returns do not see the move."""
-    index = hours(3).delete(range(250, 290))
-    bars = closes(index)
-    bars.loc[index[250] :, "close"] *= step
-    bars["open"] = bars["close"].shift().fillna(100.0)
-    bars.iloc[250, bars.columns.get_loc("open")] = bars["close"].iloc[250]
-    bars["high"] = bars[["open", "close"]].max(axis=1)
-    bars["low"] = bars[["open", "close"]].min(axis=1)
-    context = compute_features(bars, "context")
-    assert list(bars.index[60:].difference(context.index)) == list(bars.index[250:253])
-    names = ("return_1", "return_20", "volatility_20", "skewness", "rsi")
-    chosen = compute_features(bars, names)
-    assert list(bars.index[20:].difference(chosen.index)) == [bars.index[250]]
-    if step != 1.0:
-        same = closes(index)
-        for column, values in bars.items():
-            same[column] = np.where(index < index[250], values, values / step)
-        again = compute_features(same, "context")
-        np.testing.assert_allclose(context, again, rtol=1e-9, atol=1e-9)
-        without_rsi = list(names[:-1])
-        np.testing.assert_allclose(
-            chosen[without_rsi], compute_features(same, without_rsi), rtol=1e-9, atol=1e-9
-        )
+@pytest.mark.parametrize("name", [*FEATURE_SETS, "context"])
+@pytest.mark.parametrize("num_lost", [40, 8760])
+def test_ex_14_the_jump_over_a_gap_changes_no_feature(name, num_lost):
+    """The price after a gap may be anything: no feature sees the move."""
+    index = hours(60)
+    index = index.delete(np.arange(350, 350 + num_lost))[:700]
+    bars = candles(index)
+    whole = compute_features(bars, name, published=True)
+    lags = 3 if name == "context" else 1
+    window = whole.attrs["window"]
+    assert list(index[window:].difference(whole.index)) == list(index[350 : 350 + lags])
+    jumped = bars.copy()
+    jumped.loc[index[350] :, ["open", "high", "low", "close"]] *= 3.0
+    again = compute_features(jumped, name, published=True)
+    np.testing.assert_allclose(again, whole, rtol=1e-9, atol=1e-9)
+
+
+def test_a_gap_of_a_year_is_one_in_the_first_week_too():
+    index = hours(3)[:400]
+    late = index[:100].append(index[100:] + pd.Timedelta("365D"))
+    assert gaps_of(late) == [100]
+    assert int(log_returns(closes(late)).isna().sum()) == 2
+
+
+def test_a_minute_market_with_many_lost_bars_has_each_of_its_holes_judged():
+    minutes = pd.date_range("2024-01-01", periods=30 * 1440, freq="1min", tz="UTC")
+    lost = np.random.default_rng(3).uniform(size=len(minutes)) < 0.05
+    lost[[0, 1]] = False
+    kept = np.flatnonzero(~lost)
+    expected = np.flatnonzero(np.diff(kept) > 1) + 1
+    found = np.array(gaps_of(minutes[kept]))
+    assert np.isin(found, expected).all()
+    # a slot that was lost a week before too is not expected: 5 % of them
+    assert len(found) > 0.9 * len(expected)
