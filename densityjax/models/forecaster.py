@@ -2,7 +2,8 @@
 
 Rows are bars, members are flows. A row's flows are spelled out once as `Marginal`s in units of the
 return itself, so that every question below is scalar arithmetic (`return_law`) and no Jacobian is
-left to the reader. What means, deviations and shortfalls share is integrated once and kept.
+left to the reader. What means, deviations and shortfalls share is integrated once and kept, and so
+is each quantile that was asked for.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ import numpy as np
 from densityjax._typing import Array, ArrayLike, Key, Params
 from densityjax.models import marginal as marginal_lib
 from densityjax.models import return_law
-from densityjax.models.batching import map_rows
+from densityjax.models.batching import map_blocks, map_rows
 from densityjax.models.flow import Flow
 from densityjax.models.marginal import Marginal
 from densityjax.risk.tails import RiskRecord
@@ -57,6 +58,7 @@ class ReturnDistribution:
 
     index: Any
     members: Marginal
+    _quantiles: dict = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return self.members.location.shape[0]
@@ -81,10 +83,17 @@ class ReturnDistribution:
         tail = self._per_row(1.0 - np.asarray(confidence, np.float64), "confidence")
         return tail, self._per_row(SIGNS[side], "side")
 
+    def _tail_quantile(self, tail: np.ndarray, sign: np.ndarray) -> np.ndarray:
+        """Returns [N] returns beyond which the tails hold `tail`, kept for the next question."""
+        level = tail.tobytes(), sign.tobytes()
+        if level not in self._quantiles:
+            self._quantiles[level] = map_blocks(return_law.tail_quantile, self.members, tail, sign)
+        return self._quantiles[level]
+
     @functools.cached_property
     def _moments(self) -> return_law.Moments:
         """The integrals of all rows, each leaf [N, ...]."""
-        return map_rows(return_law.integrate, self.members)
+        return map_blocks(return_law.integrate, self.members)
 
     def log_prob(self, r: ArrayLike) -> np.ndarray:
         """Returns [N] log densities in nats per unit of return at `r`, one or [N]; NaN at NaN."""
@@ -105,9 +114,7 @@ class ReturnDistribution:
     def quantile(self, probability: ArrayLike) -> np.ndarray:
         """Returns [N] returns that are exceeded with chance 1 - `probability`, one or [N]."""
         probability = self._probability(probability, "probability")
-        return map_rows(
-            return_law.tail_quantile, self.members, probability, self._per_row(1.0, "side")
-        )
+        return self._tail_quantile(probability, self._per_row(1.0, "side")).copy()
 
     def value_at_risk(self, confidence: ArrayLike, *, side: Side = "long") -> np.ndarray:
         """Returns the losses that are exceeded with chance 1 - `confidence`.
@@ -124,7 +131,7 @@ class ReturnDistribution:
           ValueError: if an argument is not accepted.
         """
         tail, sign = self._tail(confidence, side)
-        return -sign * map_rows(return_law.tail_quantile, self.members, tail, sign)
+        return -sign * self._tail_quantile(tail, sign)
 
     def expected_shortfall(self, confidence: ArrayLike, *, side: Side = "long") -> np.ndarray:
         """Returns the mean losses in the worst 1 - `confidence` of cases.
@@ -140,7 +147,8 @@ class ReturnDistribution:
           ValueError: if an argument is not accepted.
         """
         tail, sign = self._tail(confidence, side)
-        return map_rows(return_law.expected_shortfall, self.members, self._moments, tail, sign)
+        q = self._tail_quantile(tail, sign)
+        return map_blocks(return_law.expected_shortfall, self.members, self._moments, q, tail, sign)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns [N] expected log returns and [N] standard deviations."""
