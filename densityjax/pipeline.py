@@ -9,7 +9,6 @@ Every row of a `reading` uses bars up to that row alone; nothing here shifts tim
 
 import json
 import os
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +35,7 @@ DECIDING = (
     "short_expected_shortfall",
     "latent_return",
 )
-SETTINGS = "pipeline.json"
+SETTINGS, DENSITY, FORECASTER = "pipeline.json", "density", "forecaster"  # in a saved folder
 # What rules are told of a bar without a forecast: stranger than any gate lets pass.
 QUIET = {
     "expected_z": 0.0,
@@ -204,8 +203,12 @@ def decide(frame: pd.DataFrame, params: rules.ThresholdParams) -> pd.DataFrame:
     reason = np.array([flow_strategy.Reason(code).name.lower() for code in record.reason])
     reason = np.char.replace(reason, "_", " ").astype(object)
     reason[(position != 0) & (record.signal == 0)] = "held"
-    reason[(position == 0) & (record.signal < 0)] = "short not allowed"
-    reason[(record.signal != 0) & (float(params.max_weight) == 0.0)] = "flat rule"
+    is_signal = record.signal != 0
+    reason[is_signal & (position == 0)] = "no risk budget"
+    if not float(params.allow_short):
+        reason[(position == 0) & (record.signal < 0)] = "short not allowed"
+    if not float(params.max_weight):
+        reason[is_signal] = "flat rule"
     if "has_forecast" in frame:
         reason[~frame["has_forecast"].to_numpy(bool)] = "no forecast"
     return pd.DataFrame(
@@ -239,15 +242,10 @@ def save(pipeline: Pipeline, path: str | os.PathLike) -> None:
     Raises:
       ValueError: if the folder holds anything else.
     """
-    path = pathlib.Path(path)
-    if path.exists() and not (path / SETTINGS).is_file() and any(path.iterdir()):
-        raise ValueError(
-            f"path is {str(path)!r}, which holds {sorted(os.listdir(path))[:5]}: accepted is a "
-            "folder that is new, empty, or holds a saved pipeline"
-        )
+    checkpoint.check_replaceable(path, (SETTINGS, DENSITY, FORECASTER), "a saved pipeline")
     with checkpoint.replacing(path) as staging:
-        pipeline.density.save(staging / "density")
-        pipeline.forecaster.save(staging / "forecaster")
+        pipeline.density.save(staging / DENSITY)
+        pipeline.forecaster.save(staging / FORECASTER)
         settings = {"state_features": pipeline.state_features}
         (staging / SETTINGS).write_text(json.dumps(settings))
 
@@ -264,10 +262,10 @@ def load(path: str | os.PathLike) -> Pipeline:
     Raises:
       ValueError: if the folder holds none.
     """
-    path = pathlib.Path(path)
-    if not (path / SETTINGS).is_file():
+    folder = checkpoint.present(path)
+    if folder is None or not (folder / SETTINGS).is_file():
         raise ValueError(f"path is {str(path)!r}: accepted is a folder that pipeline.save wrote")
-    settings = json.loads((path / SETTINGS).read_text())
-    density = FlowDensity.load(path / "density")
-    forecaster = ReturnForecaster.load(path / "forecaster")
+    settings = json.loads((folder / SETTINGS).read_text())
+    density = FlowDensity.load(folder / DENSITY)
+    forecaster = ReturnForecaster.load(folder / FORECASTER)
     return Pipeline(settings["state_features"], density, forecaster)

@@ -1,5 +1,7 @@
 """The pipeline: one path for training, backtest and live, causal, repeatable, never silent."""
 
+import copy
+
 import jax
 import numpy as np
 import pytest
@@ -61,10 +63,26 @@ def test_pre_09_a_saved_pipeline_reads_bit_for_bit_alike(fitted, reading, tmp_pa
     with pytest.raises(ValueError, match="nothing"):
         pipeline.load(tmp_path / "nothing")
     pipeline.save(fitted, tmp_path / "pipeline")  # replaces itself
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds .*notes\.txt"):
-        pipeline.save(fitted, tmp_path)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    (tmp_path / "pipeline").rename(tmp_path / "pipeline.previous")  # killed between two renames
+    assert pipeline.load(tmp_path / "pipeline").state_features == "flow"
+    pipeline.save(fitted, tmp_path / "pipeline")
+    note = tmp_path / "pipeline" / "notes.txt"
+    note.write_text("mine")
+    for path in (tmp_path / "pipeline", note):
+        with pytest.raises(ValueError, match=r"holds .*(notes\.txt|a file)"):
+            pipeline.save(fitted, path)
+    assert note.read_text() == "mine"
+
+
+def test_a_signal_without_a_position_says_why(reading):
+    for params, reasons in (
+        (RULE._replace(entry_z=0.0, risk_budget=0.0, allow_short=1.0), {"no risk budget"}),
+        (RULE._replace(entry_z=0.0, allow_short=0.0), {"short not allowed"}),
+        (RULE._replace(entry_z=0.0, max_weight=0.0), {"flat rule"}),
+    ):
+        decided = pipeline.decide(reading.frame, params)
+        idle = decided[(decided["signal"] != 0) & (decided["position_size"] == 0)]
+        assert set(idle["reason"]) == reasons
 
 
 def test_reordered_features_are_refused(fitted):
@@ -145,8 +163,7 @@ def test_ex_04_a_nan_is_an_error_and_never_no_trade(reading, column):
 
 
 def test_ex_04_a_broken_model_is_named_with_the_bar(fitted):
-    broken = ReturnForecaster()
-    broken.flow_, broken.names_ = fitted.forecaster.flow_, fitted.forecaster.names_
+    broken = copy.copy(fitted.forecaster)
     broken.params_ = jax.tree.map(
         lambda leaf: np.full_like(leaf, np.nan), fitted.forecaster.params_
     )

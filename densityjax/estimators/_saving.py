@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 from typing import Any
 
 import jax
@@ -44,7 +43,7 @@ def save(
     Raises:
       ValueError: if something else is at `path`.
     """
-    _check_replaceable(pathlib.Path(path))
+    checkpoint.check_replaceable(path, (SETTINGS, ARRAYS), "a saved estimator")
     shapes = {name: [list(array.shape), str(array.dtype)] for name, array in arrays.items()}
     settings = {
         "kind": kind,
@@ -59,18 +58,6 @@ def save(
     with checkpoint.replacing(path) as staging:
         checkpoint.save(staging / ARRAYS, {"params": params, "arrays": arrays})
         (staging / SETTINGS).write_text(text)
-
-
-def _check_replaceable(path: pathlib.Path) -> None:
-    """Raises ValueError if replacing `path` would delete anything but a saved estimator."""
-    if not path.exists():
-        return
-    held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else ["a file"]
-    if set(held) - {SETTINGS, ARRAYS}:
-        raise ValueError(
-            f"path is {str(path)!r}, which is or holds {held[:5]}: accepted is a folder that is "
-            "new, empty, or holds a saved estimator alone"
-        )
 
 
 def load(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, Any], Flow, Any, dict]:

@@ -143,13 +143,16 @@ def _read_table(path: Path) -> pd.DataFrame:
             table = pd.read_parquet(path, engine="pyarrow")
             is_counter = isinstance(table.index, pd.RangeIndex) or table.index.dtype.kind in "iu"
             return table if is_counter and table.index.name is None else table.reset_index()
-        return pd.read_csv(
-            path,
-            sep=_separator(path, suffix),
-            compression="gzip" if suffix == ".csv.gz" else None,
-            skipinitialspace=True,
-            **EXACT_FLOATS,
-        )
+        options: dict[str, Any] = {
+            "sep": _separator(path, suffix),
+            "compression": "gzip" if suffix == ".csv.gz" else None,
+            "skipinitialspace": True,
+        }
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0].dropna()
+        if header.duplicated().any():
+            twice = header[header.duplicated()].iloc[0]
+            raise BarsError(f"{path.name}: two columns are called {twice!r}; keep one")
+        return pd.read_csv(path, **options, **EXACT_FLOATS)
     except pd.errors.EmptyDataError:
         raise BarsError(f"{path.name}: the file is empty") from None
     except (pyarrow.ArrowException, UnicodeDecodeError, pd.errors.ParserError) as error:

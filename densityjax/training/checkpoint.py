@@ -6,7 +6,7 @@ import hashlib
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -41,6 +41,28 @@ def present(path: str | os.PathLike) -> pathlib.Path | None:
     path = pathlib.Path(path).resolve()
     filled = (each for each in (path, _aside(path)) if each.is_dir() and any(each.iterdir()))
     return next(filled, None)
+
+
+def check_replaceable(path: str | os.PathLike, names: Sequence[str], what: str) -> None:
+    """Refuses a folder whose replacement would delete what is not ours.
+
+    Args:
+      path: the folder to write or replace.
+      names: entries that may be replaced.
+      what: what those entries are, in words.
+
+    Raises:
+      ValueError: if `path` is a file, or a folder that holds anything else.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return
+    held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else ["a file"]
+    if set(held) - set(names):
+        raise ValueError(
+            f"path is {str(path)!r}, which is or holds {held[:5]}: accepted is a folder that is "
+            f"new, empty, or holds {what} alone"
+        )
 
 
 @contextlib.contextmanager

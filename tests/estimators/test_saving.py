@@ -1,6 +1,7 @@
 """Folders of estimators: whole or as they were, and nothing else is ever deleted."""
 
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_a_failure_while_writing_leaves_the_old_one_whole(pair, tmp_path, monkey
         if stage == "arrays":
             patch.setattr(_saving.checkpoint, "save", fails)
         else:
-            patch.setattr(_saving.pathlib.Path, "write_text", fails)
+            patch.setattr(pathlib.Path, "write_text", fails)
         with pytest.raises(OSError, match="no space left"):
             pair[1].save(path)
     assert os.listdir(tmp_path) == ["density"]

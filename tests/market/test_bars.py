@@ -266,6 +266,13 @@ def test_files_that_are_not_bars_give_one_line(tmp_path):
         read_bars(tmp_path / "folder.csv")
 
 
+def test_two_columns_of_one_name_are_refused_and_not_renamed(tmp_path):
+    text = "timestamp,open,high,low,close,close\n2024-01-01,1,1,1,1,7\n2024-01-02,1,1,1,1,7\n"
+    (tmp_path / "twice.csv").write_text(text)
+    with pytest.raises(BarsError, match=r"twice\.csv: two columns are called 'close'; keep one"):
+        read_bars(tmp_path / "twice.csv")
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path):
     table = walk().reset_index().assign(Close=1.0)
     with pytest.raises(BarsError, match="'close', 'Close' all spell 'close'"):
