@@ -1,4 +1,9 @@
-"""The forecaster of the next return: bars in, a density for every bar out."""
+"""The forecaster of the coming return: bars in, a density for every bar out.
+
+With a horizon of h bars the return is `ln(C_{t+h} / C_t)`, forecast directly: the model never sees
+the steps between. It is put on the scale `exp(log_scale_t) sqrt(h)`, which is exact for steps that
+are uncorrelated and as volatile as the last ones; the model learns the rest.
+"""
 
 import os
 from collections.abc import Callable
@@ -11,7 +16,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from densityjax.estimators import _fitting, _saving
-from densityjax.market import compute_features, log_returns, longest_window, validate_bars
+from densityjax.market import (
+    compute_features,
+    log_returns,
+    longest_window,
+    return_from,
+    validate_bars,
+)
 from densityjax.models import Flow, ReturnDistribution, map_rows, neural_spline_flow
 from densityjax.models.forecaster import return_marginals
 from densityjax.training import FitProgress
@@ -26,9 +37,11 @@ class ForecastRows(NamedTuple):
       index: [N] timestamps.
       names: [C] names of the context columns.
       context: [N, C] what is known at the close, without unit.
-      log_scale: [N] log volatility that standardises the next return.
-      next_return: [N] log return to the next close; NaN in the last row.
+      log_scale: [N] log volatility that standardises the return over the horizon.
+      next_return: [N] log return to the close `horizon` bars on; NaN in the last `horizon` rows,
+        and where one of its steps is a gap or touches a filled bar.
       window: longest window of the features, bars.
+      horizon: bars that the return spans.
     """
 
     index: pd.DatetimeIndex
@@ -37,32 +50,44 @@ class ForecastRows(NamedTuple):
     log_scale: np.ndarray
     next_return: np.ndarray
     window: int
+    horizon: int = 1
 
 
-def forecast_rows(bars: pd.DataFrame) -> ForecastRows:
+def forecast_rows(bars: pd.DataFrame, *, horizon: int = 1) -> ForecastRows:
     """Computes the forecaster's inputs and its label.
 
     Args:
       bars: frame of bars; see `market.read_bars`.
+      horizon: bars h from a close to the close that the return leads to, >= 1.
 
     Returns:
       The `ForecastRows`; row t of everything but `next_return` uses bars up to t alone.
 
     Raises:
-      ValueError: if `bars` are no frame of bars, or too few for the features.
+      ValueError: if `bars` are no frame of bars, or too few for the features, or the horizon is
+        no positive integer.
     """
+    _check_horizon(horizon)
     bars = _checked(bars)
     frame = compute_features(bars, "context")
-    following = log_returns(bars).shift(-1).reindex(frame.index)
+    past = log_returns(bars) if horizon == 1 else return_from(bars, horizon).map(np.log1p)
+    following = past.shift(-horizon).reindex(frame.index)
     context = frame.drop(columns=SCALE_COLUMN)
     return ForecastRows(
         index=pd.DatetimeIndex(frame.index),
         names=tuple(context.columns),
         context=context.to_numpy(np.float32),
-        log_scale=frame[SCALE_COLUMN].to_numpy(np.float32),
+        log_scale=frame[SCALE_COLUMN].to_numpy(np.float32) + np.float32(0.5 * np.log(horizon)),
         next_return=following.to_numpy(np.float64),
         window=int(frame.attrs["window"]),
+        horizon=int(horizon),
     )
+
+
+def _check_horizon(horizon: int) -> None:
+    """Raises ValueError unless the horizon is a positive integer."""
+    if isinstance(horizon, bool) or not isinstance(horizon, int | np.integer) or horizon < 1:
+        raise ValueError(f"horizon is {horizon!r}: accepted is an integer >= 1, in bars")
 
 
 def _checked(bars: pd.DataFrame) -> pd.DataFrame:
@@ -80,14 +105,23 @@ def _checked(bars: pd.DataFrame) -> pd.DataFrame:
     return bars
 
 
+def _training_rows(rows: ForecastRows) -> tuple[np.ndarray, np.ndarray]:
+    """Returns [K, 1] standardised returns and [K, C] contexts of the rows whose return is known."""
+    is_known = np.isfinite(rows.next_return)
+    standard = rows.next_return[is_known] / np.exp(rows.log_scale[is_known])
+    return standard[:, None], rows.context[is_known]
+
+
 class ReturnForecaster(BaseEstimator):
-    """Forecasts the density of the next log return from the past of the bars.
+    """Forecasts the density of the log return over the next bars from the past of the bars.
 
     An ensemble of conditional one-dimensional spline flows over the return divided by its recent
     volatility. Each member leaves out another block of time and stops when its loss there stops
     falling; the forecast is their equal mixture.
 
     Args:
+      horizon: bars from the close of the forecast to the close that the return leads to, >= 1;
+        one estimator forecasts one horizon.
       num_members: flows in the ensemble, >= 1.
       num_bins: bins of each spline.
       width: hidden width of the networks.
@@ -105,12 +139,14 @@ class ReturnForecaster(BaseEstimator):
       flow_: the fitted `Flow`.
       params_: its parameters, each leaf with a leading axis of members.
       names_: names of the context columns.
+      horizon_: bars that a forecast return spans, as it was in the fit.
       history_: the `FitResult`, after `fit` alone.
     """
 
     def __init__(
         self,
         *,
+        horizon: int = 1,
         num_members: int = 8,
         num_bins: int = 8,
         width: int = 32,
@@ -124,6 +160,7 @@ class ReturnForecaster(BaseEstimator):
         weight_decay: float = 1e-2,
         random_state: int = 0,
     ) -> None:
+        self.horizon = horizon
         self.num_members = num_members
         self.num_bins = num_bins
         self.width = width
@@ -172,17 +209,16 @@ class ReturnForecaster(BaseEstimator):
           ValueError: if `bars` are no frame of bars or too few, or a parameter is not accepted.
           FloatingPointError: if a loss or gradient is not finite.
         """
-        rows = forecast_rows(bars)
-        is_known = np.isfinite(rows.next_return)
-        standard = rows.next_return[is_known] / np.exp(rows.log_scale[is_known])
+        rows = forecast_rows(bars, horizon=self.horizon)
+        x, context = _training_rows(rows)
         self.flow_ = self._flow(len(rows.names))
         result = _fitting.fit_members(
             jax.random.key(self.random_state),
             self.flow_,
-            standard[:, None],
-            rows.context[is_known],
+            x,
+            context,
             num_members=self.num_members,
-            purge=rows.window + 1,
+            purge=rows.window + rows.horizon,
             num_epochs=self.num_epochs,
             batch_size=self.batch_size,
             patience=self.patience,
@@ -192,10 +228,11 @@ class ReturnForecaster(BaseEstimator):
             checkpoint_path=checkpoint_path,
         )
         self.params_, self.names_, self.history_ = result.params, rows.names, result
+        self.horizon_ = rows.horizon
         return self
 
     def predict(self, bars: pd.DataFrame) -> ReturnDistribution:
-        """Forecasts the return after each bar that has enough history.
+        """Forecasts the return over the horizon after each bar that has enough history.
 
         Args:
           bars: frame of bars with the columns of the fit; row t of the answer uses bars up to t.
@@ -209,7 +246,7 @@ class ReturnForecaster(BaseEstimator):
             time of day).
         """
         check_is_fitted(self, "params_")
-        rows = forecast_rows(bars)
+        rows = forecast_rows(bars, horizon=self.horizon_)
         if rows.names != self.names_:
             differ = sorted(set(rows.names) ^ set(self.names_))
             raise ValueError(
@@ -238,7 +275,7 @@ class ReturnForecaster(BaseEstimator):
             constructor=self.get_params(),
             flow=self.flow_,
             params=self.params_,
-            fitted={"names": list(self.names_)},
+            fitted={"names": list(self.names_), "horizon": self.horizon_},
             arrays={},
         )
 
@@ -249,4 +286,5 @@ class ReturnForecaster(BaseEstimator):
         loaded = cls(**settings["constructor"])
         loaded.flow_, loaded.params_ = flow, params
         loaded.names_ = tuple(settings["fitted"]["names"])
+        loaded.horizon_ = settings["fitted"].get("horizon", 1)  # older folders know of one bar only
         return loaded
