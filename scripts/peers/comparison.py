@@ -26,6 +26,7 @@ DIFFERENCES = (
     "zuko bounds logits softly in place of least bin sizes",
     "train step: plain Adam; ours scans its steps in one compiled program, as its `fit` does, "
     "flowjax calls its own compiled step, torch runs eagerly",
+    "threads: torch has one or all, whichever ran the job faster when it was warmed up",
     "fits: AdamW (1e-3, cosine to zero, decay 1e-5), gradient norm clipped at 1, for all; ours "
     "sets its standardisers (by default its tails too) from the rows, within the time of the fit",
     "ensemble: ours is vmapped in one program, the peers fit all members one after another; "
@@ -103,22 +104,22 @@ def time_job(
     """Prepares a job in all workers and times it in rounds; a peer that fails is left out."""
     path = folder / "data.npz"
     conductor.write_arrays(path, timed.data)
-    parameters, failed = {}, {}
+    facts, failed = {}, {}
     for name, worker in workers.items():
         print(f"preparing: {timed.what} ({timed.size}), {name}", file=sys.stderr)
         job = {**timed.job, "seed": 0, "data": str(path)}
         try:
-            parameters[name] = worker.ask("prepare", for_worker(name, job))["parameters"]
+            facts[name] = worker.ask("prepare", for_worker(name, job))
         except conductor.WorkerFailure as error:
             if name == conductor.OURS:
                 raise
             failed[name] = str(error)
-    peers = {name: workers[name] for name in parameters if name != conductor.OURS}
+    peers = {name: workers[name] for name in facts if name != conductor.OURS}
     timings = conductor.time_rounds(workers[conductor.OURS], peers, timed.num_rounds)
     results = {}
     for name, seconds in timings.seconds.items():
         per_unit = conductor.spread([each / timed.work for each in seconds])
-        results[name] = {"parameters": parameters[name], "seconds_per_unit": per_unit}
+        results[name] = {**facts[name], "seconds_per_unit": per_unit}
         if name in timings.ratios:
             results[name]["ratio"] = conductor.spread(timings.ratios[name])
     record = {"what": timed.what, "size": timed.size, "unit": timed.unit}

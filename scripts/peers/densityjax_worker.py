@@ -59,7 +59,7 @@ class Densityjax:
 
     def prepare(
         self, job: dict[str, Any], data: worker_loop.Arrays
-    ) -> tuple[Callable[[], Any], int]:
+    ) -> tuple[Callable[[], Any], dict[str, int]]:
         """Returns what runs the job once, and the number of parameters."""
         flow, key = build(job), jax.random.key(job["seed"])
         if job["kind"] == "ensemble":
@@ -78,7 +78,7 @@ class Densityjax:
             call = _sample(flow, params, key, job["num_rows"])
         else:
             raise ValueError(f"kind is {job['kind']!r}: accepted is none such")
-        return call, num_parameters(params)
+        return call, {"parameters": num_parameters(params)}
 
     def fit(self, job: dict[str, Any], data: worker_loop.Arrays) -> dict[str, Any]:
         """Fits one flow and returns the mean log density of the test rows."""
@@ -123,7 +123,7 @@ def _budget(job: dict[str, Any], num_rows: int) -> dict[str, Any]:
 
 def _ensemble(
     flow: models.Flow, key: Any, job: dict[str, Any], data: worker_loop.Arrays
-) -> tuple[Callable[[], None], int]:
+) -> tuple[Callable[[], None], dict[str, int]]:
     """All members in one program: the start, its standardisers and tails, belongs to the fit."""
     rows, num_members = _part(data, "train"), job["num_members"]
     keys = jax.random.split(key, num_members)
@@ -138,7 +138,7 @@ def _ensemble(
         )  # hands over host arrays: all is done on return
 
     shapes = jax.eval_shape(flow.init, key, *rows)
-    return call, num_parameters(shapes)
+    return call, {"parameters": num_parameters(shapes)}
 
 
 def _train_steps(flow: models.Flow, params: Any, batches: Any) -> Callable[[], None]:

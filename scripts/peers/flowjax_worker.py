@@ -59,7 +59,7 @@ class Flowjax:
 
     def prepare(
         self, job: dict[str, Any], data: worker_loop.Arrays
-    ) -> tuple[Callable[[], Any], int]:
+    ) -> tuple[Callable[[], Any], dict[str, int]]:
         """Returns what runs the job once, and the number of parameters."""
         flow = _new(job, job["seed"])
         tensors = {name: jnp.asarray(array) for name, array in data.items()}
@@ -97,7 +97,7 @@ class Flowjax:
 
         else:
             raise ValueError(f"kind is {job['kind']!r}: accepted is none such")
-        return call, num_parameters(flow)
+        return call, {"parameters": num_parameters(flow)}
 
     def fit(self, job: dict[str, Any], data: worker_loop.Arrays) -> dict[str, Any]:
         """Fits one flow and returns the mean log density of the test rows."""

@@ -31,8 +31,8 @@ class TorchLibrary(NamedTuple):
 
     def prepare(
         self, job: dict[str, Any], data: worker_loop.Arrays
-    ) -> tuple[Callable[[], Any], int]:
-        """Returns what runs the job once, and the number of parameters."""
+    ) -> tuple[Callable[[], Any], dict[str, int]]:
+        """Returns what runs the job once, and its parameters and threads."""
         torch.manual_seed(job["seed"])
         module = self._new(job)
         tensors = {name: torch.from_numpy(array) for name, array in data.items()}
@@ -60,10 +60,11 @@ class TorchLibrary(NamedTuple):
 
         else:
             raise ValueError(f"kind is {job['kind']!r}: accepted is none such")
-        return call, _num_parameters(module)
+        return call, {"parameters": _num_parameters(module), "threads": _faster_threads(call)}
 
     def fit(self, job: dict[str, Any], data: worker_loop.Arrays) -> dict[str, Any]:
         """Fits one flow and returns the mean log density of the test rows."""
+        torch.set_num_threads(1)  # nothing is timed, and small flows gain nothing from more
         torch.manual_seed(job["seed"])
         module = self._new(job)
         tensors = {name: torch.from_numpy(array) for name, array in data.items()}
@@ -132,6 +133,13 @@ def _num_parameters(module: Any) -> int:
     return sum(each.numel() for each in module.parameters() if each.requires_grad)
 
 
-def use_threads() -> None:
-    """Lets torch use as many threads as the worker was told to."""
-    torch.set_num_threads(int(os.environ["DENSITYJAX_THREADS"]))
+def _faster_threads(call: Callable[[], Any]) -> int:
+    """Sets the threads to one or all there are, whichever runs the job faster: small sizes lose."""
+    taken = {}
+    for threads in sorted({1, int(os.environ["DENSITYJAX_THREADS"])}):
+        torch.set_num_threads(threads)
+        call()
+        taken[threads] = min(worker_loop.seconds(call) for _ in range(2))
+    best = min(taken, key=lambda threads: taken[threads])
+    torch.set_num_threads(best)
+    return best

@@ -4,7 +4,7 @@ A request is a line on standard input, its answer a line on standard output. A w
 a whole comparison, so that building and compiling are outside of what `go` times:
 
     {"op": "versions"}             -> {"versions": {package: version}}
-    {"op": "prepare", "job": job}  -> {"parameters": n}, after one run that warms everything up
+    {"op": "prepare", "job": job}  -> {"parameters": n, ...}, after one run that warms all up
     {"op": "go"}                   -> {"seconds": s} of one more run
     {"op": "fit", "job": job}      -> {"parameters", "steps", "best_epoch", "log_prob", "seconds"}
 
@@ -40,8 +40,10 @@ class Library(Protocol):
         """Packages whose versions matter."""
         ...
 
-    def prepare(self, job: dict[str, Any], data: Arrays) -> tuple[Callable[[], Any], int]:
-        """Returns what runs the job once, all of it done on return, and the parameters' number."""
+    def prepare(
+        self, job: dict[str, Any], data: Arrays
+    ) -> tuple[Callable[[], Any], dict[str, int]]:
+        """Returns what runs the job once, all of it done on return, and facts: `parameters`."""
         ...
 
     def fit(self, job: dict[str, Any], data: Arrays) -> dict[str, Any]:
@@ -64,11 +66,12 @@ def serve(library: Library) -> None:
             elif request["op"] == "go":
                 if call is None:
                     raise ValueError("op is 'go': accepted after 'prepare' alone")
-                answer = {"seconds": _seconds(call)}
+                answer = {"seconds": seconds(call)}
             elif request["op"] == "prepare":
                 job = request["job"]
-                call, parameters = library.prepare(job, _read(job))
-                answer = {"parameters": parameters, "first_seconds": _seconds(call)}
+                call, facts = library.prepare(job, _read(job))
+                call()
+                answer = dict(facts)
             elif request["op"] == "fit":
                 job = request["job"]
                 begin = time.perf_counter()
@@ -129,7 +132,8 @@ def _read(job: dict[str, Any]) -> Arrays:
         return {name: np.asarray(file[name], np.float32) for name in file.files}
 
 
-def _seconds(call: Callable[[], Any]) -> float:
+def seconds(call: Callable[[], Any]) -> float:
+    """Returns the wall time of one call."""
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin

@@ -27,7 +27,6 @@ def build(flow: dict[str, Any], width: int) -> Any:
 
 def main() -> None:
     """Serves until the other side closes."""
-    torch_library.use_threads()
     worker_loop.serve(
         torch_library.TorchLibrary(
             ("zuko", "torch", "numpy"),

@@ -32,7 +32,7 @@ class Fake:
         if job["kind"] == "die":
             print("out of memory", file=sys.stderr)
             raise SystemExit(3)
-        return (lambda: print("noise of a library")), int(data["x"].sum())
+        return (lambda: print("noise of a library")), {"parameters": int(data["x"].sum())}
     def fit(self, job, data):
         return {"log_prob": float(data["x"].mean()), "dtype": str(data["x"].dtype)}
 
@@ -211,10 +211,10 @@ def test_our_worker_trains_and_counts_parameters_and_matches_them(peers, tmp_pat
     flow = {**comparison.flow_of(2, **sizes), "options": comparison.SAME}
     rows = np.random.default_rng(0).standard_normal((2, 8, 2)).astype(np.float32)
     job = {"kind": "train_step", "flow": flow, "seed": 0}
-    step, parameters = own.Densityjax().prepare(job, {"x": rows})
+    step, facts = own.Densityjax().prepare(job, {"x": rows})
     step()
     # Two layers, each a perceptron 1 -> 4 -> 3 * 3 - 1.
-    assert parameters == 2 * (1 * 4 + 4 + 4 * 8 + 8)
+    assert facts == {"parameters": 2 * (1 * 4 + 4 + 4 * 8 + 8)}
     matched = own.build({"flow": flow, "parameters": 300}).config.width
     # At width w: 1 -> w -> 8.
     assert matched == min(range(1, 40), key=lambda w: abs(2 * (2 * w + 8 * w + 8) - 300))
