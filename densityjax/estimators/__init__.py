@@ -1,6 +1,16 @@
 """The scikit-learn face: batches, NumPy in and out."""
 
 from densityjax.estimators.flow_density import FlowDensity
+from densityjax.estimators.joint_distribution import JointDistribution, PortfolioRisk
+from densityjax.estimators.joint_forecaster import JointForecaster, joint_rows
 from densityjax.estimators.return_forecaster import ReturnForecaster, forecast_rows
 
-__all__ = ["FlowDensity", "ReturnForecaster", "forecast_rows"]
+__all__ = [
+    "FlowDensity",
+    "JointDistribution",
+    "JointForecaster",
+    "PortfolioRisk",
+    "ReturnForecaster",
+    "forecast_rows",
+    "joint_rows",
+]

@@ -105,7 +105,7 @@ def _checked(bars: pd.DataFrame) -> pd.DataFrame:
     return bars
 
 
-def _training_rows(rows: ForecastRows) -> tuple[np.ndarray, np.ndarray]:
+def training_rows(rows: ForecastRows) -> tuple[np.ndarray, np.ndarray]:
     """Returns [K, 1] standardised returns and [K, C] contexts of the rows whose return is known."""
     is_known = np.isfinite(rows.next_return)
     standard = rows.next_return[is_known] / np.exp(rows.log_scale[is_known])
@@ -174,7 +174,8 @@ class ReturnForecaster(BaseEstimator):
         self.weight_decay = weight_decay
         self.random_state = random_state
 
-    def _flow(self, num_context: int) -> Flow:
+    def build_flow(self, num_context: int) -> Flow:
+        """Returns the flow of a member that reads `num_context` columns."""
         return neural_spline_flow(
             1,
             context_dim=num_context,
@@ -210,8 +211,8 @@ class ReturnForecaster(BaseEstimator):
           FloatingPointError: if a loss or gradient is not finite.
         """
         rows = forecast_rows(bars, horizon=self.horizon)
-        x, context = _training_rows(rows)
-        self.flow_ = self._flow(len(rows.names))
+        x, context = training_rows(rows)
+        self.flow_ = self.build_flow(len(rows.names))
         result = _fitting.fit_members(
             jax.random.key(self.random_state),
             self.flow_,
