@@ -4,6 +4,7 @@ from densityjax.estimators.flow_density import FlowDensity
 from densityjax.estimators.joint_distribution import JointDistribution, PortfolioRisk
 from densityjax.estimators.joint_forecaster import JointForecaster, joint_rows
 from densityjax.estimators.return_forecaster import ReturnForecaster, forecast_rows
+from densityjax.estimators.walk_forward import walk_forward_forecasts
 
 __all__ = [
     "FlowDensity",
@@ -13,4 +14,5 @@ __all__ = [
     "ReturnForecaster",
     "forecast_rows",
     "joint_rows",
+    "walk_forward_forecasts",
 ]

@@ -115,7 +115,7 @@ def test_it_beats_the_product_of_forecasts_made_alone(held_out):
 
 
 def test_the_dependence_of_the_draws_is_that_of_the_law(draws):
-    tau = np.mean([stats.kendalltau(draw[:, 0], draw[:, 1])[0] for draw in draws])
+    tau = np.mean([stats.kendalltau(draw[:, 0], draw[:, 1]).statistic for draw in draws])
     assert tau == pytest.approx(2.0 / np.pi * np.arcsin(CORRELATION), abs=0.06)
 
 

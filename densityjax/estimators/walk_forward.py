@@ -1,0 +1,213 @@
+"""Forecasts of many bars by forecasters that are refitted on a schedule: walk-forward.
+
+Window k ends before bar `e_k = train_bars + k refit_every` and forecasts the bars from `e_k` up to
+the next window's end. Its rows are those of `ReturnForecaster.fit(bars[s_k : e_k])`, its answers
+those of `predict`, and a return that leads past the window is not known to it, which is the purge.
+Rolling windows (`s_k = e_k - train_bars`) with equally many rows are fitted by one compiled
+program, vmapped over windows and members.
+"""
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from densityjax._typing import Params
+from densityjax.estimators import _fitting
+from densityjax.estimators.return_forecaster import (
+    ForecastRows,
+    ReturnForecaster,
+    forecast_rows,
+    training_rows,
+)
+from densityjax.models import Flow, ReturnDistribution, map_rows
+from densityjax.models.forecaster import return_marginals
+from densityjax.training import adamw
+from densityjax.training.loop import Plan, TrainState, init_state, run_chunk
+
+CHUNK_EPOCHS = 10  # epochs per compiled call, as in `training.fit`
+
+
+def walk_forward_forecasts(
+    bars: pd.DataFrame,
+    *,
+    train_bars: int,
+    refit_every: int,
+    forecaster: ReturnForecaster | None = None,
+    expanding: bool = False,
+) -> ReturnDistribution:
+    """Forecasts every bar after the first `train_bars` by the last forecaster fitted before it.
+
+    Args:
+      bars: frame of T bars, oldest first.
+      train_bars: bars of the first window, and of each where windows roll, >= 1.
+      refit_every: bars from one fit to the next, >= 1.
+      forecaster: its constructor's arguments are used, horizon and seed among them; it is neither
+        fitted nor changed. None for a `ReturnForecaster()`.
+      expanding: whether windows start at the first bar instead of rolling. Such windows differ in
+        length, so that they are fitted one after the other.
+
+    Returns:
+      The `ReturnDistribution` of all bars from number `train_bars` on that have enough history:
+      the same, up to rounding, as from a loop of `fit` and `predict`.
+
+    Raises:
+      ValueError: if `bars` are not accepted, a window is too short to fit, a size is no positive
+        integer, or no bar is left to forecast.
+      FloatingPointError: if a loss or gradient is not finite; names the window.
+    """
+    for name, value in (("train_bars", train_bars), ("refit_every", refit_every)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} is {value!r}: accepted is an integer >= 1, in bars")
+    forecaster = ReturnForecaster() if forecaster is None else forecaster
+    rows = forecast_rows(bars, horizon=forecaster.horizon)
+    ends = np.arange(train_bars, len(bars), refit_every)
+    if not ends.size:
+        raise ValueError(
+            f"train_bars is {train_bars} of {len(bars)} bars: accepted are fewer than there are"
+        )
+    starts = np.zeros_like(ends) if expanding else ends - train_bars
+    windows = [
+        forecast_rows(bars.iloc[start:end], horizon=forecaster.horizon)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    flow = forecaster.build_flow(len(rows.names))
+    params = _fit_all(forecaster, flow, windows, rows.names)
+    is_new = rows.index >= bars.index[train_bars]
+    window = (bars.index.get_indexer(rows.index[is_new]) - train_bars) // refit_every
+    answers = [
+        map_rows(
+            return_marginals(flow),
+            rows.context[is_new][window == k],
+            rows.log_scale[is_new][window == k],
+            shared=(params[k],),
+        )
+        for k in np.unique(window)
+    ]
+    members = jax.tree.map(lambda *parts: np.concatenate(parts), *answers)
+    return ReturnDistribution(rows.index[is_new], members)
+
+
+def _fit_all(
+    forecaster: ReturnForecaster, flow: Flow, windows: list[ForecastRows], names: tuple[str, ...]
+) -> list[Params]:
+    """Returns the parameters of each window's members; windows of equal size are fitted at once."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    data = []
+    for k, rows in enumerate(windows):
+        if rows.names != names:
+            raise ValueError(
+                f"bars give window {k} the context columns {rows.names}: accepted are bars whose "
+                f"windows all have those of the whole, {names}"
+            )
+        data.append(training_rows(rows))
+        groups[len(data[-1][0])].append(k)
+    purge = windows[0].window + windows[0].horizon
+    params: list[Params] = [None] * len(windows)
+    for members in groups.values():
+        stacked = tuple(np.stack(leaf) for leaf in zip(*(data[k] for k in members), strict=True))
+        fitted = _fit_windows(forecaster, flow, *stacked, purge=purge, numbers=members)
+        for position, k in enumerate(members):
+            params[k] = jax.tree.map(lambda leaf, p=position: leaf[p], fitted)
+    return params
+
+
+def _fit_windows(
+    forecaster: ReturnForecaster,
+    flow: Flow,
+    x: np.ndarray,
+    context: np.ndarray,
+    *,
+    purge: int,
+    numbers: list[int],
+) -> Params:
+    """Fits W windows of N rows each, x [W, N, 1] and context [W, N, C], M members to a window.
+
+    Keys, folds, rates and the order of rows are those of `_fitting.fit_members` on one window.
+    """
+    num_members, num_rows = forecaster.num_members, x.shape[1]
+    weights, validation_weights = _fitting.folds(num_rows, num_members, purge)
+    data = (jnp.asarray(x, jnp.float32), jnp.asarray(context, jnp.float32))
+    init_key, fit_key = jax.random.split(jax.random.key(forecaster.random_state))
+    init_keys = jax.random.split(init_key, num_members)
+    init = _over_windows(_fitting.init_members(flow))
+    params = init(init_keys, jnp.asarray(weights), *data)
+    validation = data
+    if num_members == 1:  # as in `fit_members`: rows of weight zero need not be there
+        data, validation = (
+            tuple(leaf[:, each[0] > 0] for leaf in data) for each in (weights, validation_weights)
+        )
+        weights, validation_weights = (
+            np.ones((1, part[0].shape[1])) for part in (data, validation)
+        )
+    plan = _plan(forecaster, flow, num_rows, data[0].shape[1])
+    state = jax.vmap(jax.vmap(functools.partial(init_state, plan, loss_state=())))(params)
+    state = jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype, copy=True), state)
+    keys = jax.random.split(fit_key, num_members)
+    each = (jnp.asarray(weights, jnp.float32), jnp.asarray(validation_weights, jnp.float32))
+    while not bool(jnp.all(state.is_stopped)):
+        state = _chunk(plan)(keys, state, data, each[0], validation, each[1])
+        _raise_if_not_finite(state, numbers)
+    return jax.device_get(state.best_params)
+
+
+def _plan(forecaster: ReturnForecaster, flow: Flow, num_rows: int, num_train: int) -> Plan:
+    """Returns the static part of a fit of `num_train` rows, of `num_rows` in the window."""
+    batch_size = forecaster.batch_size
+    if batch_size is None:
+        batch_size = _fitting.default_batch_size(num_rows)
+    sizes = {
+        "num_epochs": forecaster.num_epochs,
+        "batch_size": batch_size,
+        "patience": forecaster.patience,
+    }
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}: accepted is an integer of at least 1")
+    optimizer = adamw(
+        num_steps=forecaster.num_epochs * -(-num_train // batch_size),
+        learning_rate=forecaster.learning_rate,
+        weight_decay=forecaster.weight_decay,
+    )
+    return Plan(
+        _fitting.likelihood_loss(flow, drops_out=flow.config.dropout > 0),
+        optimizer,
+        forecaster.num_epochs,
+        min(batch_size, num_train),
+        forecaster.patience,
+        CHUNK_EPOCHS,
+        _fitting.likelihood_loss(flow, drops_out=False),
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _over_windows(init: Callable) -> Callable:
+    """Returns the compiled start of all members of all windows; keys and weights are shared."""
+    return jax.jit(jax.vmap(init, (None, None, 0, 0)))
+
+
+@functools.lru_cache(maxsize=16)
+def _chunk(plan: Plan) -> Callable[..., TrainState]:
+    """Returns the compiled chunk of epochs, vmapped over windows and, inside, over members."""
+    over_members = jax.vmap(functools.partial(run_chunk, plan), (0, 0, None, 0, None, 0))
+    over_windows = jax.vmap(over_members, (None, 0, 0, None, 0, None))
+    return jax.jit(over_windows, donate_argnums=1)
+
+
+def _raise_if_not_finite(state: Any, numbers: list[int]) -> None:
+    """Raises FloatingPointError that names the window and member whose loss broke first."""
+    epochs = np.asarray(state.bad_epoch)
+    if (epochs < 0).all():
+        return
+    broken = np.where(epochs < 0, np.iinfo(epochs.dtype).max, epochs)
+    window, member = np.unravel_index(np.argmin(broken), epochs.shape)
+    raise FloatingPointError(
+        f"the loss or its gradient is not finite: first in epoch {epochs[window, member]}, batch "
+        f"{state.bad_batch[window, member]} of member {member} of window {numbers[window]}; look "
+        "for rows that are not finite, or take a lower learning rate"
+    )
