@@ -114,7 +114,8 @@ def tail_quantile(members: Marginal, tail_probability: Array, sign: Array) -> Ar
 
     x = jax.lax.fori_loop(0, START_STEPS, on_lines, x)
     width = high - low
-    state = _Search(x, low, high, 2.0 * width, width <= 0.0, jnp.zeros_like(x))
+    is_done = ~(width > 0.0)  # a NaN is done too
+    state = _Search(x, low, high, 2.0 * width, is_done, jnp.zeros_like(x))
     members = marginal_block.rows_last(members)
     return _solve((members, marginal_block.bins_of(members), target, sign, width), state).x
 
