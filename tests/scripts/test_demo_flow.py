@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+BACKTEST = ["backtest", "--epochs", "3"]
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "demo_flow.py"
 
 
@@ -29,13 +30,15 @@ def test_flo_21_the_basic_tour_fits_the_law_and_finds_the_outlier(script, capsys
     assert "is an outlier" in capsys.readouterr().out
 
 
-def test_cli_06_live_and_backtest_run_on_data_of_their_own(script, capsys):
+def test_cli_06_live_and_backtest_run_on_data_of_their_own(script, capsys, monkeypatch):
+    both = script.fit_and_read(script.parse(BACKTEST))  # one fit, which takes time, for both tours
+    monkeypatch.setattr(script, "fit_and_read", lambda arguments: both)
     live = script.live(script.parse(["live", "--epochs", "3"]))
     assert 0.0 < live["P(return > 0)"] < 1.0
     assert 0.0 < live["value at risk, 95 %"] < live["expected shortfall, 95 %"]
     assert abs(live["position"]) <= 1.0
     assert "Reason: " in capsys.readouterr().out
-    traded = script.backtest(script.parse(["backtest", "--epochs", "3"]))
+    traded = script.backtest(script.parse(BACKTEST))
     assert traded["bars"] == 240  # 30 % of 1,000 less the purge of 60
     assert all(math.isfinite(value) for value in traded.values())
 
