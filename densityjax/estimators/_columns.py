@@ -3,12 +3,11 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
 
-def learn(estimator: BaseEstimator, X: ArrayLike) -> np.ndarray:
+def learn(estimator: BaseEstimator, X: Any) -> np.ndarray:
     """Returns rows [N, D] of float64 and notes their columns on the estimator.
 
     Raises:
@@ -18,7 +17,7 @@ def learn(estimator: BaseEstimator, X: ArrayLike) -> np.ndarray:
     return rows
 
 
-def check(estimator: Any, X: ArrayLike, *, allow_nan: bool = True) -> np.ndarray:
+def check(estimator: Any, X: Any, *, allow_nan: bool = True) -> np.ndarray:
     """Returns rows [N, D] of float64 with the columns of the fit.
 
     Args:
