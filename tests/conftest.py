@@ -1,5 +1,6 @@
 """Shared fixtures; the compilation cache is on before jax is imported."""
 
+import gc
 import os
 import pathlib
 
@@ -15,7 +16,18 @@ import chex
 import jax
 import pytest
 
+MOST_MAPS = 20_000  # a third of the limit: one module alone makes up to some thousand
 SHARED_BARS = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "bars"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drop_programs_before_memory_maps_run_out():
+    """Compiled programs map memory, and a process that holds 65,530 maps on Linux crashes."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)
