@@ -18,7 +18,10 @@ assert densityjax.backtest.Costs().fee_bps == 10.0
 
 
 def test_units_are_imported_when_they_are_asked_for():
-    subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=300)
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300
+    )
+    assert found.returncode == 0, found.stderr
 
 
 def test_a_name_that_is_no_unit_is_an_attribute_error():

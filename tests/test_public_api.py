@@ -61,7 +61,10 @@ def test_every_name_that_a_unit_lists_resolves(unit):
 
 def test_every_unit_is_found_by_import_from_the_package():
     script = f"from densityjax import {', '.join(UNITS)}, pipeline, numerics"
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300
+    )
+    assert found.returncode == 0, found.stderr
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -197,7 +200,10 @@ def test_documented_names_need_no_import_but_that_of_their_unit():
     """In a process of its own: here, other tests have imported every module already."""
     units = sorted({dotted.split(".")[0] for dotted in SIGNATURES})
     script = f"from densityjax import {', '.join(units)}\n" + "\n".join(SIGNATURES)
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300
+    )
+    assert found.returncode == 0, found.stderr
 
 
 def test_the_records_that_users_read_have_the_documented_fields():
