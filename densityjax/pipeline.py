@@ -101,6 +101,11 @@ def read(pipeline: Pipeline, bars: pd.DataFrame) -> Reading:
     Raises:
       ValueError: if there are too few bars, or a model answered with a value that is not finite.
     """
+    if pipeline.forecaster.horizon_ != 1:
+        raise ValueError(
+            f"forecaster has horizon_ {pipeline.forecaster.horizon_}: accepted is 1, for decisions "
+            "are made at every close"
+        )
     state = compute_features(bars, pipeline.state_features)
     left_out = state.attrs["left_out"]
     forecast = pipeline.forecaster.predict(bars)

@@ -26,7 +26,10 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--bars", metavar="FILE", help="bars of your own, for live and backtest")
     parser.add_argument("--seed", type=int, default=0, help="of data and fits (default 0)")
     parser.add_argument("--epochs", type=int, default=60, help="most epochs of a fit (default 60)")
-    return parser.parse_args(words)
+    arguments = parser.parse_args(words)
+    if arguments.bars and arguments.tour == "basic":
+        parser.error("--bars is given with basic: accepted with live and backtest")
+    return arguments
 
 
 def basic(seed: int, num_epochs: int) -> dict[str, float]:

@@ -61,6 +61,8 @@ def series(name: str, symbols: list[str] | None) -> "list[tuple[str, pd.DataFram
     """Reads the series of one argument: a data set, a file, or each symbol of a panel."""
     from densityjax import market
 
+    if name in DATASETS and symbols:
+        raise ValueError(f"symbol is given with {name!r}, which has none: accepted with a panel")
     if name in DATASETS:
         return [(name, market.load_dataset(name))]
     stem = pathlib.Path(name).name.split(".")[0]
@@ -100,6 +102,16 @@ def as_json(board: "Scoreboard") -> dict:
     }
 
 
+def write(boards: "dict[str, Scoreboard]", path: str | None) -> None:
+    """Writes all boards so far to a JSON file, whole or not at all; None writes nothing."""
+    if path is None:
+        return
+    partial = pathlib.Path(f"{path}.partial")
+    found = {name: as_json(board) for name, board in boards.items()}
+    partial.write_text(json.dumps(found, indent=1, allow_nan=False))
+    partial.replace(path)
+
+
 def summary(boards: "dict[str, Scoreboard]") -> str:
     """Returns one line per series: the forecaster against the best rival, score by score."""
     lines = [f"\n{'best rival by':24s}{'log score':>28s}{'CRPS':>28s}{'pinball 1% + 99%':>28s}"]
@@ -132,6 +144,8 @@ def main() -> int:
     try:
         for file in arguments.files:
             for name, bars in series(file, arguments.symbol):
+                if name in boards:
+                    raise ValueError(f"two series are called {name!r}: rename a file")
                 start = time.perf_counter()
                 boards[name] = score(
                     bars,
@@ -140,15 +154,13 @@ def main() -> int:
                     report=lambda model, name=name: print(f"{name}: {model}", file=sys.stderr),
                 )
                 show(name, boards[name])
+                write(boards, arguments.out)
                 print(f"{time.perf_counter() - start:.0f} s", file=sys.stderr)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return REFUSED
     if len(boards) > 1:
         print(summary(boards))
-    if arguments.out:
-        found = {name: as_json(board) for name, board in boards.items()}
-        pathlib.Path(arguments.out).write_text(json.dumps(found, indent=1))
     return 0
 
 

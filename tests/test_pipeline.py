@@ -171,6 +171,13 @@ def test_ex_04_a_broken_model_is_named_with_the_bar(fitted):
         pipeline.read(fitted._replace(forecaster=broken), BARS)
 
 
+def test_a_forecaster_of_another_horizon_is_refused(fitted):
+    far = copy.copy(fitted.forecaster)
+    far.horizon_ = 4
+    with pytest.raises(ValueError, match="horizon_ 4: accepted is 1"):
+        pipeline.read(fitted._replace(forecaster=far), BARS)
+
+
 def test_prices_are_those_of_the_bars_asked_for(reading):
     index = reading.frame.index[5:9]
     prices = pipeline.prices(BARS, index)

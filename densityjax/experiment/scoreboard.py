@@ -88,10 +88,16 @@ def score(
       The `Scoreboard`, its rows in the order of fitting, the forecaster first.
 
     Raises:
-      ValueError: if the share is not in (0, 1), or too few rows are left to judge.
+      ValueError: if the share is not in (0, 1), the forecaster looks further than one bar ahead,
+        or too few rows are left to judge.
     """
     if not 0.0 < train_share < 1.0:
         raise ValueError(f"train_share is {train_share}: accepted is a share in (0, 1)")
+    forecaster = ReturnForecaster() if forecaster is None else forecaster
+    if forecaster.horizon != 1:
+        raise ValueError(
+            f"forecaster has horizon {forecaster.horizon}: accepted is 1, as its rivals have"
+        )
     num_train = int(train_share * len(bars))
     rows = forecast_rows(bars)
     first = num_train + rows.window + 1
@@ -104,7 +110,7 @@ def score(
         )
     realised = rows.next_return[is_test]
     makers = {
-        OURS: lambda: _ours(forecaster or ReturnForecaster(), bars, num_train, realised, is_test),
+        OURS: lambda: _ours(forecaster, bars, num_train, realised, is_test),
         **{
             name: lambda fit=fit: _law(fit, bars, num_train, rows, is_test)
             for name, fit in LAWS.items()

@@ -98,8 +98,7 @@ def affine_flow(dim: int, *, context_dim: int = 0, **options: Any) -> Flow:
     References:
       Dinh et al., Density estimation using Real NVP, 2017, https://arxiv.org/abs/1605.08803.
     """
-    options["transform"] = "affine"
-    return flow_from_config(FlowConfig(dim=dim, context_dim=context_dim, **options))
+    return neural_spline_flow(dim, context_dim=context_dim, transform="affine", **options)
 
 
 @functools.lru_cache(maxsize=64)

@@ -49,7 +49,7 @@ def return_marginals(flow: Flow) -> Callable[[Params, Array, Array], Marginal]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReturnDistribution:
-    """The forecast density of the log return from the close of each bar to the next close.
+    """The forecast density of the log return from the close of each bar to a later close.
 
     Attributes:
       index: [N] timestamps of the bars at whose close the forecasts are made.

@@ -114,6 +114,11 @@ def _check(
             f"sizes must be positive, got num_inputs={num_inputs}, num_context={num_context} "
             f"and num_outputs={num_outputs}"
         )
+    check_options(activation, dropout)
+
+
+def check_options(activation: str, dropout: float) -> None:
+    """Raises ValueError where the name of an activation or a share of dropout is not accepted."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; accepted are {sorted(ACTIVATIONS)}")
     if not 0.0 <= dropout < 1.0:

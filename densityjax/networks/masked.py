@@ -12,7 +12,7 @@ import numpy as np
 
 from densityjax._typing import Array, NumpyArray
 from densityjax.networks.base import Network
-from densityjax.networks.conditioners import ACTIVATIONS, network_from_module
+from densityjax.networks.conditioners import ACTIVATIONS, check_options, network_from_module
 
 
 class _MaskedDense(nn.Module):
@@ -126,10 +126,7 @@ def masked_residual(
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} is {size}: accepted is an integer >= 1")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation is {activation!r}; accepted are {sorted(ACTIVATIONS)}")
-    if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"dropout is {dropout}; accepted is 0 <= dropout < 1")
+    check_options(activation, dropout)
     module = _MaskedResidual(
         input_degrees=tuple(range(1, num_inputs + 1)) * copies,
         hidden_degrees=_hidden_degrees(num_inputs, num_context, width),

@@ -97,6 +97,8 @@ def test_gain_is_the_difference_of_log_scores_and_its_sign_that_of_the_statistic
 def test_too_few_rows_and_shares_outside_are_refused(bars):
     with pytest.raises(ValueError, match=r"train_share is 1.0: accepted is a share in \(0, 1\)"):
         score(bars, train_share=1.0)
+    with pytest.raises(ValueError, match="horizon 4: accepted is 1"):
+        score(bars, forecaster=ReturnForecaster(horizon=4))
     with pytest.raises(ValueError, match="leave 38 rows to judge of 1000 bars"):
         score(bars.iloc[:1000], train_share=0.9)
 
@@ -117,6 +119,12 @@ def test_the_script_prints_writes_and_refuses(bars, board, monkeypatch, tmp_path
     written = json.loads(json.dumps(script.as_json(board), allow_nan=False))
     assert written["forecasts"]["historical"]["log_score"] is None
     assert written["forecasts"][OURS]["log_score"] == board.table.loc[OURS, "log_score"]
+    kept = tmp_path / "boards.json"
+    script.write({"bars": board}, str(kept))
+    assert json.loads(kept.read_text())["bars"]["num_test"] == board.num_test
+    assert not list(tmp_path.glob("*.partial"))
+    with pytest.raises(ValueError, match="symbol is given with 'nasdaq'"):
+        script.series("nasdaq", ["AAA"])
     monkeypatch.setattr("sys.argv", ["score_forecasts.py", str(tmp_path / "none.csv")])
     assert script.main() == 2
     assert "no such file" in capsys.readouterr().err

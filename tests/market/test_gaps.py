@@ -36,7 +36,9 @@ def candles(index, seed=0):
     """Bars with wicks and volume around random closes."""
     rng = np.random.default_rng(seed)
     bars = closes(index, seed)
-    bars["open"] = bars["close"].shift().fillna(100.0) * np.exp(0.002 * rng.standard_normal())
+    bars["open"] = bars["close"].shift().fillna(100.0) * np.exp(
+        0.002 * rng.standard_normal(len(index))
+    )
     wicks = np.exp(0.004 * rng.exponential(size=(2, len(index))))
     bars["high"] = bars[["open", "close"]].max(axis=1) * wicks[0]
     bars["low"] = bars[["open", "close"]].min(axis=1) / wicks[1]

@@ -47,6 +47,9 @@ def test_bad_words_are_refused(script, capsys, monkeypatch, tmp_path):
     with pytest.raises(SystemExit) as refused:
         script.parse(["fly"])
     assert refused.value.code == 2
+    with pytest.raises(SystemExit) as refused:
+        script.parse(["basic", "--bars", "my.csv"])
+    assert refused.value.code == 2
     monkeypatch.setattr("sys.argv", ["demo_flow.py", "live", "--bars", str(tmp_path / "no.csv")])
     assert script.main() == 2
     assert "no such file" in capsys.readouterr().err
