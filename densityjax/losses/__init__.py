@@ -1,5 +1,41 @@
 """Losses of one example; noise and negatives are handed in."""
 
 from densityjax.losses.likelihood import negative_log_likelihood
+from densityjax.losses.noise_levels import (
+    fixed_uniforms,
+    geometric_sigmas,
+    log_normal_sigmas,
+    log_uniform_sigmas,
+    stratified_uniforms,
+)
+from densityjax.losses.score_matching import (
+    denoising_floor,
+    denoising_per_level,
+    denoising_score_matching,
+    dual_score_matching,
+    dual_score_matching_terms,
+    edm_weight,
+    exact_score_matching,
+    finite_difference_score_matching,
+    gaussian_line,
+    sliced_score_matching,
+)
 
-__all__ = ["negative_log_likelihood"]
+__all__ = [
+    "denoising_floor",
+    "denoising_per_level",
+    "denoising_score_matching",
+    "dual_score_matching",
+    "dual_score_matching_terms",
+    "edm_weight",
+    "exact_score_matching",
+    "finite_difference_score_matching",
+    "fixed_uniforms",
+    "gaussian_line",
+    "geometric_sigmas",
+    "log_normal_sigmas",
+    "log_uniform_sigmas",
+    "negative_log_likelihood",
+    "sliced_score_matching",
+    "stratified_uniforms",
+]
