@@ -20,11 +20,15 @@ class Target(NamedTuple):
       log_prob: [D] point to [] normalised log density, nats.
       sample: key to [D] point.
       score: [D] point to [D] gradient of `log_prob`.
+      noised: sigma [] >= 0, which may be traced, to the `Target` of x + sigma eps, eps ~ N(0, I);
+        None where that law has no closed form. A score of all noise levels is
+        `lambda x, sigma: target.noised(sigma).score(x)`.
     """
 
     log_prob: Callable[[Array], Array]
     sample: Callable[[Key], Array]
     score: Callable[[Array], Array]
+    noised: Callable[[ArrayLike], "Target"] | None = None
 
 
 def cholesky_factors(name: str, covariance: ArrayLike) -> NumpyArray:
