@@ -7,9 +7,10 @@ and the steps at each level grow. Its error is that of a chain, about half the s
 and sigma_L^2 against the variances of the data.
 
 `replacement` runs reverse diffusion and replaces the known coordinates at each level by their
-values with fresh noise. It is cheap and APPROXIMATE: the unknown hear of the known only through
-their noised copies, so that dependence comes out too weak. Going back up and down again
-`num_resamples` times at each level lessens that, without a limit in which it is gone.
+values with fresh noise. It is cheap and APPROXIMATE: the unknown hear of the known through noised
+copies alone. Crossed once, dependence comes out too weak (two fifths of the shift of a Gaussian's
+mean were lost); crossing every interval `num_resamples` times mends the mean, and more levels the
+spread, so that it is exact only as both grow and the last sigma goes to zero.
 """
 
 from typing import NamedTuple

@@ -74,8 +74,8 @@ def _plain_r_hat(chains: NumpyArray) -> float:
     num_samples = chains.shape[1]
     within = chains.var(axis=1, ddof=1).mean()
     between = chains.mean(axis=1).var(ddof=1)
-    if within == 0.0:
-        return np.nan if between == 0.0 else np.inf
+    if not np.ptp(chains, axis=1).any():  # chains that never moved; a variance may round above 0
+        return np.nan if np.ptp(chains) == 0.0 else np.inf
     return float(np.sqrt((num_samples - 1) / num_samples + between / within))
 
 
@@ -90,7 +90,7 @@ def _plain_ess(chains: NumpyArray) -> float:
     total = covariance[0]
     if num_chains > 1:
         total += chains.mean(axis=1).var(ddof=1)
-    if not total > 0.0:
+    if np.ptp(chains) == 0.0:  # a variance may round above 0
         return np.nan
     correlation = 1.0 - (within - covariance) / total
     correlation[0] = 1.0
@@ -119,7 +119,8 @@ def split_r_hat(chains: ArrayLike) -> NumpyArray:
     def of_one(columns: NumpyArray) -> float:
         halves = _split(columns)
         folded = np.abs(halves - np.median(halves))
-        return float(np.max([_plain_r_hat(_normal_scores(each)) for each in (halves, folded)]))
+        values = [_plain_r_hat(_normal_scores(each)) for each in (halves, folded)]
+        return max((value for value in values if not np.isnan(value)), default=np.nan)
 
     return _per_quantity(of_one, chains)
 
