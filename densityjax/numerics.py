@@ -22,6 +22,7 @@ NORMAL_RANGE = 9.0  # sd of the base covered by moments: 1e-19 of it lies outsid
 RETURN_ROUNDING = 1e-15  # log return, no unit: rounding of a price ratio; smaller sd means flat
 RELATIVE_VOLATILITY_FLOOR = 0.02  # smallest volatility, of the mean one so far: logs stay finite
 VOLATILITY_FLOOR = 1e-6  # smallest volatility of a bar, log return: a hundredth of a basis point
+CORRELATION_SHRINKAGE = 1e-2  # share of the identity in a correlation matrix before its inverse
 CORRELATION_FLOOR = 1e-4  # smallest eigenvalue of a correlation: r and ln(1 + r) fall below it
 
 SCALE_FLOOR = 1e-8  # smallest scale of a standardiser, relative to the size of the data

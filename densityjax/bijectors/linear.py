@@ -16,6 +16,7 @@ from densityjax import numerics
 from densityjax._typing import Array, Key
 
 _HIGHEST = jax.lax.Precision.HIGHEST  # accelerators round float32 products otherwise
+_LOGIT_OF_ONE = numerics.softplus_inverse(1.0 - numerics.MIN_SLOPE)
 
 
 class Linear(NamedTuple):
@@ -47,6 +48,38 @@ def init(dim: int) -> Linear:
     if dim < 1:
         raise ValueError(f"dim must be at least 1, got {dim}")
     return Linear(jnp.zeros((dim, dim)), jnp.zeros((dim, dim)), jnp.zeros(dim))
+
+
+def whitening(x: Array, weights: Array | None = None) -> Linear:
+    """Returns the lower-triangular map that takes the correlation out of rows.
+
+    It is the inverse of the Cholesky factor of their correlation matrix, drawn towards the identity
+    by `numerics.CORRELATION_SHRINKAGE`. The rows should have about unit variance: it is left alone.
+
+    Args:
+      x: [N, D] rows; columns without spread count as uncorrelated.
+      weights: [N] non-negative; None counts all alike. What rows of weight zero hold is not read.
+
+    Returns:
+      The `Linear`, whose `upper` is zero.
+    """
+    chex.assert_rank(x, 2)
+    weights = jnp.ones(x.shape[0], x.dtype) if weights is None else weights
+    share = weights / jnp.sum(weights)
+    x = jnp.where(weights[:, None] > 0.0, x, 0.0)
+    centred = x - jnp.matmul(share, x, precision=_HIGHEST)
+    covariance = jnp.matmul(centred.T * share, centred, precision=_HIGHEST)
+    variance = jnp.diagonal(covariance)
+    spread = jnp.sqrt(jnp.where(variance > 0.0, variance, 1.0))
+    keep = 1.0 - numerics.CORRELATION_SHRINKAGE
+    unit = jnp.eye(x.shape[1], dtype=x.dtype)
+    correlation = jnp.where(unit > 0.0, 1.0, keep * covariance / jnp.outer(spread, spread))
+    factor = jnp.linalg.cholesky(correlation)
+    undone = jax.scipy.linalg.solve_triangular(factor, unit, lower=True)
+    diagonal = jnp.diagonal(undone)  # at least 1, for a row of the factor has norm 1
+    softplus = diagonal - numerics.MIN_SLOPE
+    logits = softplus + jnp.log(-jnp.expm1(-softplus)) - _LOGIT_OF_ONE
+    return Linear(jnp.tril(undone / diagonal, -1), jnp.zeros_like(undone), logits)
 
 
 def forward(linear: Linear, x: Array, *, permutation: Array) -> tuple[Array, Array]:
@@ -117,7 +150,6 @@ def _factors(linear: Linear) -> tuple[Array, Array, Array]:
     """Returns L, U and the diagonal of U, which is floored softplus and thus never near 0."""
     dim = linear.diagonal_logits.shape[0]
     chex.assert_shape([linear.lower, linear.upper], (dim, dim))
-    offset = numerics.softplus_inverse(1.0 - numerics.MIN_SLOPE)
-    diagonal = jax.nn.softplus(linear.diagonal_logits + offset) + numerics.MIN_SLOPE
+    diagonal = jax.nn.softplus(linear.diagonal_logits + _LOGIT_OF_ONE) + numerics.MIN_SLOPE
     unit = jnp.eye(dim, dtype=diagonal.dtype)
     return jnp.tril(linear.lower, -1) + unit, jnp.triu(linear.upper, 1) + diagonal * unit, diagonal

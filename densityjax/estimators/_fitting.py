@@ -3,10 +3,9 @@
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from densityjax import losses, training
@@ -71,6 +70,59 @@ def folds(num_rows: int, num_members: int, purge: int) -> tuple[np.ndarray, np.n
     return (~near).astype(np.float32), validation.astype(np.float32)
 
 
+class FitRows(NamedTuple):
+    """The rows of a fit, filled up to sizes that many fits share, so that programs are found again.
+
+    Attributes:
+      data: pytree of arrays [P, ...], rows to learn from, then zeros.
+      weights: [M, P] zeros and ones; the zeros at the end have none.
+      validation: pytree of arrays [Q, ...], rows to stop on, then zeros.
+      validation_weights: [M, Q] likewise.
+    """
+
+    data: tuple[np.ndarray, ...]
+    weights: np.ndarray
+    validation: tuple[np.ndarray, ...]
+    validation_weights: np.ndarray
+
+
+def padded_size(num_rows: int) -> int:
+    """Returns the least of the common sizes, 16 to an octave, that holds `num_rows` rows."""
+    step = 2 ** max((num_rows - 1).bit_length() - 5, 0)
+    return -(-num_rows // step) * step
+
+
+def fit_rows(*rows: np.ndarray, num_members: int, purge: int) -> FitRows:
+    """Splits rows between the members of an ensemble, and fills them up to common sizes.
+
+    Args:
+      *rows: arrays [N, ...] in order of time.
+      num_members: members M.
+      purge: rows dropped from the training rows on both sides of a member's block.
+
+    Returns:
+      The `FitRows`: `data` and `validation` are the same rows for several members, weighted by
+      `folds`; a single one has its own rows alone, for those of weight zero cost as much.
+
+    Raises:
+      ValueError: as `folds`.
+    """
+    weights, validation_weights = folds(rows[0].shape[0], num_members, purge)
+
+    def filled(weights: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        keep = weights[0] > 0 if num_members == 1 else np.ones(weights.shape[1], bool)
+        num_zeros = padded_size(int(keep.sum())) - int(keep.sum())
+        parts = tuple(
+            np.pad(
+                np.asarray(leaf, np.float32)[keep], [(0, num_zeros)] + [(0, 0)] * (leaf.ndim - 1)
+            )
+            for leaf in rows
+        )
+        return parts, np.pad(weights[:, keep], [(0, 0), (0, num_zeros)])
+
+    return FitRows(*filled(weights), *filled(validation_weights))
+
+
 def default_batch_size(num_rows: int, *, num_steps: int = 64) -> int:
     """Chooses the rows per step.
 
@@ -125,7 +177,7 @@ def fit_members(
       num_members: members M.
       purge: rows dropped around a member's block, the longest window plus the horizon.
       num_epochs: most passes over the rows.
-      batch_size: rows per step; None for `default_batch_size`.
+      batch_size: rows per step; None for `default_batch_size` of the filled-up rows.
       patience: epochs without a better loss before a member stops.
       learning_rate: peak rate of AdamW.
       weight_decay: decay of the networks' kernels.
@@ -139,28 +191,22 @@ def fit_members(
       ValueError: if the rows are too few, or an argument is not accepted.
       FloatingPointError: if a loss or gradient is not finite.
     """
-    batch_size = default_batch_size(x.shape[0]) if batch_size is None else batch_size
+    rows = fit_rows(
+        *((x,) if context is None else (x, context)), num_members=num_members, purge=purge
+    )
+    num_rows = rows.weights.shape[1]
+    batch_size = default_batch_size(num_rows) if batch_size is None else batch_size
     init_key, fit_key = jax.random.split(key)
-    weights, validation_weights = folds(x.shape[0], num_members, purge)
-    rows = (x,) if context is None else (x, context)
-    data = tuple(jnp.asarray(leaf, jnp.float32) for leaf in rows)
-    init_keys = jax.random.split(init_key, num_members)
-    params = init_members(flow)(init_keys, jnp.asarray(weights), *data)
-    validation = data
-    if num_members == 1:  # rows of weight zero cost as much as others, and need not be there
-        data, validation = (
-            tuple(leaf[each[0] > 0] for leaf in data) for each in (weights, validation_weights)
-        )
-        weights = validation_weights = None
-    num_steps = max(num_epochs, 1) * -(-data[0].shape[0] // max(batch_size, 1))
+    params = init_members(flow)(jax.random.split(init_key, num_members), rows.weights, *rows.data)
+    num_steps = max(num_epochs, 1) * -(-num_rows // max(batch_size, 1))
     return training.fit_ensemble(
         jax.random.split(fit_key, num_members),
         likelihood_loss(flow, drops_out=flow.config.dropout > 0),
         params,
-        data,
-        validation=validation,
-        weights=weights,
-        validation_weights=validation_weights,
+        rows.data,
+        validation=rows.validation,
+        weights=rows.weights,
+        validation_weights=rows.validation_weights,
         validation_loss_fn=likelihood_loss(flow, drops_out=False),
         optimizer=training.adamw(
             num_steps=num_steps,

@@ -164,10 +164,11 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         self._fit_transforms(rows)
         self.flow_ = self._flow(self.n_features_in_)
         num_epochs, batch_size = self.num_epochs, self.batch_size
+        num_rows = _fitting.padded_size(len(rows))
         if num_epochs is None:
-            num_epochs = _fitting.default_num_epochs(len(rows))
+            num_epochs = _fitting.default_num_epochs(num_rows)
         if batch_size is None:
-            batch_size = _fitting.default_batch_size(len(rows), num_steps=STEPS_PER_EPOCH)
+            batch_size = _fitting.default_batch_size(num_rows, num_steps=STEPS_PER_EPOCH)
         self.history_ = _fitting.fit_members(
             jax.random.key(self.random_state),
             self.flow_,

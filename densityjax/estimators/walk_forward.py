@@ -3,8 +3,8 @@
 Window k ends before bar `e_k = train_bars + k refit_every` and forecasts the bars from `e_k` up to
 the next window's end. Its rows are those of `ReturnForecaster.fit(bars[s_k : e_k])`, its answers
 those of `predict`, and a return that leads past the window is not known to it, which is the purge.
-Rolling windows (`s_k = e_k - train_bars`) with equally many rows are fitted by one compiled
-program, vmapped over windows and members.
+Windows whose rows fill up to the same size, as all rolling ones do (`s_k = e_k - train_bars`), are
+fitted by one compiled program, vmapped over windows and members.
 """
 
 import functools
@@ -50,7 +50,7 @@ def walk_forward_forecasts(
       forecaster: its constructor's arguments are used, horizon and seed among them; it is neither
         fitted nor changed. None for a `ReturnForecaster()`.
       expanding: whether windows start at the first bar instead of rolling. Such windows differ in
-        length, so that they are fitted one after the other.
+        length: those of about one length are fitted at once.
 
     Returns:
       The `ReturnDistribution` of all bars from number `train_bars` on that have enough history:
@@ -97,67 +97,52 @@ def _fit_all(
     forecaster: ReturnForecaster, flow: Flow, windows: list[ForecastRows], names: tuple[str, ...]
 ) -> list[Params]:
     """Returns the parameters of each window's members; windows of equal size are fitted at once."""
-    groups: dict[int, list[int]] = defaultdict(list)
-    data = []
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    purge = windows[0].window + windows[0].horizon
+    parts = []
     for k, rows in enumerate(windows):
         if rows.names != names:
             raise ValueError(
                 f"bars give window {k} the context columns {rows.names}: accepted are bars whose "
                 f"windows all have those of the whole, {names}"
             )
-        data.append(training_rows(rows))
-        groups[len(data[-1][0])].append(k)
-    purge = windows[0].window + windows[0].horizon
+        x, context = training_rows(rows)
+        part = _fitting.fit_rows(x, context, num_members=forecaster.num_members, purge=purge)
+        parts.append(part)
+        groups[part.weights.shape + part.validation_weights.shape].append(k)
     params: list[Params] = [None] * len(windows)
-    for members in groups.values():
-        stacked = tuple(np.stack(leaf) for leaf in zip(*(data[k] for k in members), strict=True))
-        fitted = _fit_windows(forecaster, flow, *stacked, purge=purge, numbers=members)
-        for position, k in enumerate(members):
+    for numbers in groups.values():
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(parts[k] for k in numbers))
+        fitted = _fit_windows(forecaster, flow, stacked, numbers=numbers)
+        for position, k in enumerate(numbers):
             params[k] = jax.tree.map(lambda leaf, p=position: leaf[p], fitted)
     return params
 
 
 def _fit_windows(
-    forecaster: ReturnForecaster,
-    flow: Flow,
-    x: np.ndarray,
-    context: np.ndarray,
-    *,
-    purge: int,
-    numbers: list[int],
+    forecaster: ReturnForecaster, flow: Flow, rows: _fitting.FitRows, *, numbers: list[int]
 ) -> Params:
-    """Fits W windows of N rows each, x [W, N, 1] and context [W, N, C], M members to a window.
+    """Fits W windows, M members to a window; all leaves of `rows` have a leading axis of W.
 
-    Keys, folds, rates and the order of rows are those of `_fitting.fit_members` on one window.
+    Keys, rates and the order of rows are those of `_fitting.fit_members` on one window.
     """
-    num_members, num_rows = forecaster.num_members, x.shape[1]
-    weights, validation_weights = _fitting.folds(num_rows, num_members, purge)
-    data = (jnp.asarray(x, jnp.float32), jnp.asarray(context, jnp.float32))
+    num_members = forecaster.num_members
     init_key, fit_key = jax.random.split(jax.random.key(forecaster.random_state))
-    init_keys = jax.random.split(init_key, num_members)
     init = _over_windows(_fitting.init_members(flow))
-    params = init(init_keys, jnp.asarray(weights), *data)
-    validation = data
-    if num_members == 1:  # as in `fit_members`: rows of weight zero need not be there
-        data, validation = (
-            tuple(leaf[:, each[0] > 0] for leaf in data) for each in (weights, validation_weights)
-        )
-        weights, validation_weights = (
-            np.ones((1, part[0].shape[1])) for part in (data, validation)
-        )
-    plan = _plan(forecaster, flow, num_rows, data[0].shape[1])
+    params = init(jax.random.split(init_key, num_members), rows.weights, *rows.data)
+    plan = _plan(forecaster, flow, rows.weights.shape[2])
     state = jax.vmap(jax.vmap(functools.partial(init_state, plan, loss_state=())))(params)
     state = jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype, copy=True), state)
     keys = jax.random.split(fit_key, num_members)
-    each = (jnp.asarray(weights, jnp.float32), jnp.asarray(validation_weights, jnp.float32))
+    rows = jax.tree.map(jnp.asarray, rows)
     while not bool(jnp.all(state.is_stopped)):
-        state = _chunk(plan)(keys, state, data, each[0], validation, each[1])
+        state = _chunk(plan)(keys, state, *rows)
         _raise_if_not_finite(state, numbers)
     return jax.device_get(state.best_params)
 
 
-def _plan(forecaster: ReturnForecaster, flow: Flow, num_rows: int, num_train: int) -> Plan:
-    """Returns the static part of a fit of `num_train` rows, of `num_rows` in the window."""
+def _plan(forecaster: ReturnForecaster, flow: Flow, num_rows: int) -> Plan:
+    """Returns the static part of a fit of `num_rows` rows."""
     batch_size = forecaster.batch_size
     if batch_size is None:
         batch_size = _fitting.default_batch_size(num_rows)
@@ -170,7 +155,7 @@ def _plan(forecaster: ReturnForecaster, flow: Flow, num_rows: int, num_train: in
         if value < 1:
             raise ValueError(f"{name} is {value}: accepted is an integer of at least 1")
     optimizer = adamw(
-        num_steps=forecaster.num_epochs * -(-num_train // batch_size),
+        num_steps=forecaster.num_epochs * -(-num_rows // batch_size),
         learning_rate=forecaster.learning_rate,
         weight_decay=forecaster.weight_decay,
     )
@@ -178,7 +163,7 @@ def _plan(forecaster: ReturnForecaster, flow: Flow, num_rows: int, num_train: in
         _fitting.likelihood_loss(flow, drops_out=flow.config.dropout > 0),
         optimizer,
         forecaster.num_epochs,
-        min(batch_size, num_train),
+        min(batch_size, num_rows),
         forecaster.patience,
         CHUNK_EPOCHS,
         _fitting.likelihood_loss(flow, drops_out=False),
@@ -187,15 +172,15 @@ def _plan(forecaster: ReturnForecaster, flow: Flow, num_rows: int, num_train: in
 
 @functools.lru_cache(maxsize=16)
 def _over_windows(init: Callable) -> Callable:
-    """Returns the compiled start of all members of all windows; keys and weights are shared."""
-    return jax.jit(jax.vmap(init, (None, None, 0, 0)))
+    """Returns the compiled start of all members of all windows; the keys are shared."""
+    return jax.jit(jax.vmap(init, (None, 0, 0, 0)))
 
 
 @functools.lru_cache(maxsize=16)
 def _chunk(plan: Plan) -> Callable[..., TrainState]:
     """Returns the compiled chunk of epochs, vmapped over windows and, inside, over members."""
     over_members = jax.vmap(functools.partial(run_chunk, plan), (0, 0, None, 0, None, 0))
-    over_windows = jax.vmap(over_members, (None, 0, 0, None, 0, None))
+    over_windows = jax.vmap(over_members, (None, 0, 0, 0, 0, 0))
     return jax.jit(over_windows, donate_argnums=1)
 
 

@@ -66,12 +66,17 @@ def build_scale(config: FlowConfig, num_layers: int, is_angle: NumpyArray) -> St
             layers = jax.vmap(layer.network.init)(jax.random.split(key, num_layers))
         params = {"layers": layers, "mixing": {}}
         if dim > 1 and config.mixing == "lu":
-            # Learnt mixing starts as the reversal that the fixed one is.
-            start = linear.init(dim)._asdict()
-            params["mixing"] = jax.tree.map(lambda leaf: jnp.stack([leaf] * num_layers), start)
+            params["mixing"] = start_mixing(value, weights)
         if config.actnorm:
             params["actnorm"] = fit_actnorm(params, value, weights, context)
         return params
+
+    def start_mixing(value: Array, weights: Array | None) -> Params:
+        # The first takes out the correlation of the rows; the rest reverse, as the fixed one does.
+        is_real = jnp.asarray(~is_angle[::-1])
+        first = linear.whitening(jnp.where(is_real, value[:, ::-1], 0.0), weights)
+        start = [first, *[linear.init(dim)] * (num_layers - 1)]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *start)._asdict()
 
     def inputs_of(params: Params) -> tuple:
         return params["layers"], params["mixing"], params.get("actnorm"), angles

@@ -87,3 +87,23 @@ def test_random_permutations_are_uniform():
     counts = np.unique(draws @ [9, 3, 1], return_counts=True)[1]
     assert counts.size == 6
     assert np.abs(counts - 1000).max() < 5 * np.sqrt(1000 * 5 / 6)
+
+
+def test_whitening_undoes_the_correlation_of_weighted_rows_and_leaves_flat_columns():
+    rows = np.random.default_rng(0).standard_normal((500, 4))
+    rows[:, 1] += 3.0 * rows[:, 0]
+    rows /= rows.std(0)
+    rows[:, 3] = 7.0
+    weights = np.repeat([1.0, 0.0], [400, 100])
+    spoilt = np.where(weights[:, None] > 0, rows, np.nan).astype("float32")
+    factors = jax.jit(linear.whitening)(spoilt, weights.astype("float32"))
+    order = linear.identity_permutation(4)
+    out, log_det = jax.vmap(lambda x: linear.forward(factors, x, permutation=order))(
+        rows[:400].astype("float32")
+    )
+    correlation = np.corrcoef(rows[:400, :3].T)
+    shrunk = np.where(np.eye(3) > 0, 1.0, 0.99 * correlation)
+    wanted = np.linalg.solve(np.linalg.cholesky(shrunk), rows[:400, :3].T).T
+    np.testing.assert_allclose(out[:, :3], wanted, atol=1e-4)
+    np.testing.assert_allclose(out[:, 3], 7.0, rtol=1e-6)
+    np.testing.assert_allclose(log_det, -0.5 * np.linalg.slogdet(shrunk)[1], atol=1e-5)

@@ -6,6 +6,7 @@ import pytest
 
 from densityjax.estimators import _fitting
 from densityjax.models import neural_spline_flow
+from densityjax.training.fit import _compiled as compiled_fits
 
 
 @pytest.mark.parametrize(("num_members", "num_blocks"), [(1, 5), (2, 5), (5, 5), (8, 8)])
@@ -52,29 +53,35 @@ def test_a_joint_density_takes_smaller_batches_and_fewer_epochs_of_more_rows():
     ]
 
 
-def test_a_single_member_sees_exactly_the_rows_of_its_weights(monkeypatch):
-    seen = {}
+@pytest.mark.parametrize(
+    ("num_rows", "size"), [(0, 0), (1, 1), (31, 31), (33, 34), (403, 416), (416, 416), (1500, 1536)]
+)
+def test_rows_fill_up_to_sixteen_sizes_an_octave(num_rows, size):
+    assert _fitting.padded_size(num_rows) == size
 
-    def fit_ensemble(keys, loss_fn, params, data, **options):
-        seen.update(options, data=data)
 
-    monkeypatch.setattr(_fitting.training, "fit_ensemble", fit_ensemble)
-    rows = np.random.default_rng(0).standard_normal((403, 1))
-    common = {"num_epochs": 3, "batch_size": 64, "patience": 2}
+@pytest.mark.parametrize("num_members", [1, 3])
+def test_each_member_learns_from_and_stops_on_its_own_rows_whatever_fills_them_up(num_members):
+    rows = np.random.default_rng(0).standard_normal((403, 2)), np.arange(403.0)[:, None]
+    parts = _fitting.fit_rows(*rows, num_members=num_members, purge=7)
+    folds = _fitting.folds(403, num_members, 7)
+    for data, weights, wanted in zip(parts[::2], parts[1::2], folds, strict=True):
+        assert data[0].shape[0] == _fitting.padded_size(data[0].shape[0]) == weights.shape[1]
+        for member in range(num_members):
+            for leaf, whole in zip(data, rows, strict=True):
+                np.testing.assert_array_equal(
+                    leaf[weights[member] > 0], whole[wanted[member] > 0].astype("float32")
+                )
+
+
+def test_a_fit_of_a_few_more_rows_is_not_compiled_again():
+    rows = np.random.default_rng(0).standard_normal((400, 1))
+    flow = neural_spline_flow(1, num_bins=2)
+    options = {"num_members": 2, "purge": 1, "num_epochs": 3, "batch_size": 64, "patience": 2}
     rates = {"learning_rate": 1e-3, "weight_decay": 0.0}
-    flow = neural_spline_flow(1, num_bins=4)
-    for num_members in (1, 2):
-        _fitting.fit_members(
-            jax.random.key(0), flow, rows, None, num_members=num_members, purge=7, **common, **rates
-        )
-        weights, validation = _fitting.folds(403, num_members, 7)
-        if num_members == 1:
-            np.testing.assert_array_equal(seen["data"][0], rows[weights[0] > 0].astype("float32"))
-            np.testing.assert_array_equal(
-                seen["validation"][0], rows[validation[0] > 0].astype("float32")
-            )
-            assert seen["weights"] is seen["validation_weights"] is None
-        else:
-            assert seen["data"][0].shape == seen["validation"][0].shape == (403, 1)
-            np.testing.assert_array_equal(seen["weights"], weights)
-            np.testing.assert_array_equal(seen["validation_weights"], validation)
+    misses = []
+    for num_rows in (385, 400):
+        _fitting.fit_members(jax.random.key(0), flow, rows[:num_rows], None, **options, **rates)
+        misses.append(compiled_fits.cache_info().misses)
+        assert _fitting.init_members(flow)._cache_size() == 1
+    assert misses[0] == misses[1]
