@@ -6,6 +6,7 @@ from densityjax.evaluation import (
     divergence,
     regime_scores,
     sample_quality,
+    score_accuracy,
     stylised_facts,
     tail_coverage,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "divergence",
     "regime_scores",
     "sample_quality",
+    "score_accuracy",
     "stylised_facts",
     "tail_coverage",
 ]

@@ -53,7 +53,7 @@ def denoising_score_matching(
     chex.assert_rank(x, 1)
     chex.assert_equal_shape([x, noise])
     sigma = jnp.asarray(sigma)
-    weight = sigma**2 if weight is None else weight
+    weight = sigma**2 if weight is None else jnp.asarray(weight)
     if not control_variate:
         error = sigma * score_fn(x + sigma * noise, sigma) + noise
         return weight / sigma**2 * jnp.sum(error**2)
