@@ -141,6 +141,31 @@ def test_replacement_follows_its_recursion_and_resampling_brings_the_mean_nearer
     assert 0.0 < misses[1] < 0.05
 
 
+def test_the_known_carry_the_noise_of_the_level_where_they_are_replaced():
+    """A predictor that copies a known coordinate to the unknown one shows what it was given."""
+
+    def copy(key, x, sigma, next_sigma, score_fn):
+        return x.at[0].set(x[1])
+
+    @jax.jit
+    @jax.vmap
+    def unknown(key):
+        return conditional.replacement(
+            key,
+            noised_score(GAUSSIAN),
+            jnp.zeros(3),
+            conditional.observe(KNOWN),
+            sigmas=jnp.array([3.0, 2.0, 0.5]),
+            num_resamples=1,
+            predictor=copy,
+            final_denoise=False,
+        ).position[0]
+
+    x = unknown(KEYS)
+    assert abs(x.mean() - KNOWN[1]) < 5.0 * 2.0 / np.sqrt(NUM)
+    assert abs(x.std() / 2.0 - 1.0) < 5.0 / np.sqrt(2.0 * NUM)
+
+
 def test_replacement_is_exact_in_the_limit_of_levels_and_resamples():
     exact, exact_variance = gaussian_conditional(COVARIANCE)
     sigmas = np.geomspace(10.0, 0.02, 400)
