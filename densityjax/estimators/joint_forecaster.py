@@ -217,6 +217,7 @@ class JointForecaster(BaseEstimator):
             num_hidden=self.num_hidden,
             tail=self.tail,
             dropout=self.dropout,
+            whiten=True,
         )
 
     def fit(

@@ -40,6 +40,8 @@ class FlowConfig:
       base: 'normal', or 'student_t' for two and more dimensions: one mixing variable that all
         share, so that extremes come together.
       actnorm: put a learnt affine map, set by the rows of `init`, before each layer.
+      whiten: let learnt mixing start by taking the correlation of the rows of `init` out: for few
+        dimensions that are alike, as returns of several assets; features mostly fare better without.
       num_scales: after each share of the layers but the last, half of the dimensions leave.
       circular_dims: dimensions that are periodic; their base is uniform on the circle.
       periods: period of each of them, in units of the data; 2 pi each where left empty.
@@ -64,6 +66,7 @@ class FlowConfig:
     transform: str = "spline"
     base: str = "normal"
     actnorm: bool = False
+    whiten: bool = False
     num_scales: int = 1
     circular_dims: tuple[int, ...] = ()
     periods: tuple[float, ...] = ()
@@ -82,7 +85,8 @@ class FlowConfig:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout!r}: accepted is 0 <= dropout < 1")
         choices = {"conditioner": CONDITIONERS, "mixing": MIXINGS, "tail": TAILS, "kind": KINDS}
-        choices |= {"transform": TRANSFORMS, "base": BASES, "actnorm": (False, True)}
+        choices |= {"transform": TRANSFORMS, "base": BASES}
+        choices |= {"actnorm": (False, True), "whiten": (False, True)}
         for name, accepted in {**choices, "activation": sorted(ACTIVATIONS)}.items():
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: accepted are {accepted}")
@@ -97,6 +101,8 @@ class FlowConfig:
                 "mixing is 'none': accepted is 'lu' or 'permutation' for kind 'coupling', which "
                 "would leave half of the dimensions as they are"
             )
+        if self.whiten and self.mixing != "lu":
+            raise ValueError(f"whiten is True: accepted is False for mixing {self.mixing!r}")
         if not is_coupling and self.conditioner != "residual":
             raise ValueError(
                 f"conditioner is {self.conditioner!r}: accepted is 'residual' for {self.kind}"

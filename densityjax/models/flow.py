@@ -7,9 +7,8 @@ From data x to noise z:
 
 The layers next to the data are in `elementwise`, those after the tails in `stack`, the base in
 `base`. One dimension needs no mixing and nothing to read but the context, see `marginal`. Every
-network ends in zeros: a new flow is the standardiser, the fitted tails and, with learnt mixing, the
-correlation of the rows. Durkan et al., Neural Spline Flows, 2019
-(https://arxiv.org/abs/1906.04032), section 4.
+network ends in zeros: a new flow is the standardiser and the fitted tails, nothing else. Durkan et
+al., Neural Spline Flows, 2019 (https://arxiv.org/abs/1906.04032), section 4.
 """
 
 import functools
@@ -118,7 +117,7 @@ def flow_from_config(config: FlowConfig) -> Flow:
         layer_key, head_key = jax.random.split(key)
         params = outer.init(head_key, x, context, weights)
         values = None
-        if config.dim > 1 or config.actnorm:
+        if config.actnorm or config.whiten or config.base != "normal" or config.num_scales > 1:
             values, context = _rows_to_value(outer, params, x, context)
         params |= stack.init(layer_key, values, weights, context)
         of_base = base.init(values, weights)

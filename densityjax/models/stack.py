@@ -72,10 +72,10 @@ def build_scale(config: FlowConfig, num_layers: int, is_angle: NumpyArray) -> St
         return params
 
     def start_mixing(value: Array, weights: Array | None) -> Params:
-        # The first takes out the correlation of the rows; the rest reverse, as the fixed one does.
-        is_real = jnp.asarray(~is_angle[::-1])
-        first = linear.whitening(jnp.where(is_real, value[:, ::-1], 0.0), weights)
-        start = [first, *[linear.init(dim)] * (num_layers - 1)]
+        # All start as the reversal that the fixed one is; the first may take out correlation too.
+        start = [linear.init(dim)] * num_layers
+        if config.whiten:
+            start[0] = linear.whitening(jnp.where(is_angle, 0.0, value)[:, ::-1], weights)
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *start)._asdict()
 
     def inputs_of(params: Params) -> tuple:

@@ -221,6 +221,7 @@ def test_an_affine_flow_is_the_spline_flow_with_another_scalar_map():
         ({"transform": "cubic"}, "transform is 'cubic'"),
         ({"base": "cauchy"}, "base is 'cauchy'"),
         ({"mixing": "none"}, "mixing is 'none'"),
+        ({"mixing": "permutation", "whiten": True}, "whiten is True"),
         ({"num_scales": 3}, "num_scales is 3"),
         ({"num_scales": 2, "num_layers": 3}, "num_layers is 3: accepted is >= 4"),
         ({"dim": 1, "base": "student_t"}, "base is 'student_t'"),
