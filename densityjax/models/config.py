@@ -41,7 +41,7 @@ class FlowConfig:
         share, so that extremes come together.
       actnorm: put a learnt affine map, set by the rows of `init`, before each layer.
       whiten: let learnt mixing start by taking the correlation of the rows of `init` out: for few
-        dimensions that are alike, as returns of several assets; features mostly fare better without.
+        dimensions that are alike, as returns of several assets; features fare better without.
       num_scales: after each share of the layers but the last, half of the dimensions leave.
       circular_dims: dimensions that are periodic; their base is uniform on the circle.
       periods: period of each of them, in units of the data; 2 pi each where left empty.
