@@ -86,6 +86,15 @@ def fit_standardiser(x: Array, weights: Array | None, *, name: str = "x") -> Aff
     """
     chex.assert_rank(x, 2)
     weights = jnp.ones(x.shape[0], x.dtype) if weights is None else jnp.asarray(weights, x.dtype)
+    fitted, width, is_constant = _mean_and_sd(x, weights)
+    if not isinstance(x, Tracer) and not isinstance(weights, Tracer):
+        _raise_if_unusable(name, width, is_constant)
+    return fitted
+
+
+@jax.jit
+def _mean_and_sd(x: Array, weights: Array) -> tuple[Affine, Array, Array]:
+    """Returns the standardiser, the range of each column, [D], and whether it is constant."""
     counts = weights[:, None] > 0.0
     low = jnp.min(jnp.where(counts, x, jnp.inf), axis=0)
     width = jnp.max(jnp.where(counts, x, -jnp.inf), axis=0) - low
@@ -98,9 +107,8 @@ def fit_standardiser(x: Array, weights: Array | None, *, name: str = "x") -> Aff
     share = weights / jnp.sum(weights)
     mean = jnp.sum(share[:, None] * standing, axis=0)
     sd = jnp.sqrt(jnp.sum(share[:, None] * (standing - mean) ** 2, axis=0))
-    if not isinstance(x, Tracer) and not isinstance(weights, Tracer):
-        _raise_if_unusable(name, width, is_constant)
-    return Affine(low + unit * mean, jnp.where(is_constant, 1.0, unit * sd))
+    fitted = Affine(low + unit * mean, jnp.where(is_constant, 1.0, unit * sd))
+    return fitted, width, is_constant
 
 
 def _raise_if_unusable(name: str, width: Array, is_constant: Array) -> None:
@@ -147,7 +155,7 @@ def init_parts(
     elif context is not None:
         raise ValueError(f"context is of shape {context.shape}: accepted is None")
     levels = {"min": jnp.asarray(config.sigma_min), "max": jnp.asarray(config.sigma_max)}
-    return params | {"sigma": levels, "network": network.init(key)}
+    return params | {"sigma": levels, "network": jax.jit(network.init)(key)}
 
 
 def standardiser(params: Params) -> Affine:
