@@ -2,6 +2,7 @@
 
 from densityjax.evaluation import (
     calibration,
+    density_baselines,
     density_scores,
     divergence,
     regime_scores,
@@ -13,6 +14,7 @@ from densityjax.evaluation import (
 
 __all__ = [
     "calibration",
+    "density_baselines",
     "density_scores",
     "divergence",
     "regime_scores",

@@ -12,14 +12,19 @@ import pandas as pd
 from densityjax import backtest, pipeline
 from densityjax._typing import NumpyArray
 from densityjax.backtest import rules
-from densityjax.evaluation import calibration, density_scores
+from densityjax.evaluation import calibration, density_baselines, density_scores
 from densityjax.experiment.accounts import Metrics, choose_rule, trade
 from densityjax.experiment.frames import part, values
 from densityjax.market import log_returns
 from densityjax.models import ReturnDistribution
 from densityjax.risk import baselines, coverage, scoring
 
+DENSITY_BASELINES = {
+    "gaussian_mixture": density_baselines.gaussian_mixture,
+    "kernels": density_baselines.kernel_density,
+}
 BASELINES = {"ewma_t": baselines.ewma_t, "gjr_skewt": baselines.gjr_skewt}
+SPLITS = ("train", "validation", "test")
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 TAILS = {"1pct": 99, "5pct": 95}  # name of the tail: confidence of its value at risk, percent
 PIT_MARGIN = 1e-7  # probability: float32 rounds a distribution function to 0 or 1 this close to it
@@ -44,7 +49,7 @@ def judge(
     reading: pipeline.Reading,
     *,
     num_train: int,
-    dim: int,
+    states: pd.DataFrame,
     alarm_rate: float,
     fee_bps: float,
     truth: pd.Series | None = None,
@@ -55,7 +60,7 @@ def judge(
       bars: all bars.
       reading: of all bars, its frame with the column `split`.
       num_train: leading bars that the models were fitted on; the baselines see the same.
-      dim: number of features of the density.
+      states: features that the density was fitted to, of all rows of the reading at least.
       alarm_rate: p-value at or below which a state is marked, a probability.
       fee_bps: fee of a trade, basis points of its notional.
       truth: true log density of each bar's next return, where the market is simulated.
@@ -71,7 +76,7 @@ def judge(
     return Verdict(
         {"forecast": forecast, "density": density, "grid": grid, "signals": signals},
         {
-            "density": density_metrics(reading.frame, dim, alarm_rate),
+            "density": density_metrics(reading.frame, states.loc[reading.frame.index], alarm_rate),
             "forecast": forecast_metrics(forecast, reading.forecast),
             "grid": grid_metrics,
             **account_metrics,
@@ -132,15 +137,28 @@ def baseline_log_probs(bars: pd.DataFrame, num_train: int) -> dict[str, pd.Serie
     return found
 
 
-def density_metrics(frame: pd.DataFrame, dim: int, alarm_rate: float) -> dict[str, Any]:
-    """Returns log-likelihoods and realised alarm rates of the density of the state."""
+def density_metrics(frame: pd.DataFrame, states: pd.DataFrame, alarm_rate: float) -> dict[str, Any]:
+    """Returns log-likelihoods, also of plain densities, and alarm rates of the state's density.
+
+    Args:
+      frame: of the reading, with the columns `split`, `log_prob` and `p_value`.
+      states: the features of the same rows.
+      alarm_rate: p-value at or below which a state is marked, a probability.
+
+    Returns:
+      The section `density`: name -> number.
+    """
     found: dict[str, Any] = {"alarm_rate_nominal": alarm_rate}
-    for name in ("train", "validation", "test"):
+    rows = {name: states[np.asarray(frame["split"] == name)] for name in SPLITS}
+    for name in SPLITS:
         log_prob = values(part(frame, name), "log_prob")
         found[f"log_likelihood_{name}"] = density_scores.mean_log_likelihood(log_prob)
+    for name, fit in DENSITY_BASELINES.items():
+        log_prob = fit(rows["train"], rows["validation"]).log_prob(rows["test"])
+        found[f"log_likelihood_test_{name}"] = float(log_prob.mean())
     test = part(frame, "test")
     found["bits_per_dimension_test"] = density_scores.bits_per_dimension(
-        values(test, "log_prob"), dim
+        values(test, "log_prob"), states.shape[1]
     )
     found["alarm_rate_test"] = float((values(test, "p_value") <= alarm_rate).mean())
     return found

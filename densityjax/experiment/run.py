@@ -102,7 +102,7 @@ def _write_run(
         bars,
         reading,
         num_train=parts["train"].stop,
-        dim=fitted.density.n_features_in_,
+        states=market.compute_features(bars, arguments.state_features),
         alarm_rate=ALARM_RATE,
         fee_bps=arguments.fee_bps,
         truth=data.truth,

@@ -34,6 +34,17 @@ _DENSITY = {
         "log likelihood, validation", "nats", _LOG_LIKELIHOOD.format("validation")
     ),
     "log_likelihood_test": Term("log likelihood, test", "nats", _LOG_LIKELIHOOD.format("test")),
+    "log_likelihood_test_gaussian_mixture": Term(
+        "log likelihood of a Gaussian mixture, test",
+        "nats",
+        "That of a mixture of up to sixteen normal laws, fitted to the same rows; the validation "
+        "rows choose how many.",
+    ),
+    "log_likelihood_test_kernels": Term(
+        "log likelihood of kernels, test",
+        "nats",
+        "That of a kernel density estimate of the same rows; the validation rows choose its width.",
+    ),
     "bits_per_dimension_test": Term(
         "bits per dimension, test",
         "nats",

@@ -93,7 +93,7 @@ def verdict_of(fitted, bars, truth=None):
         bars,
         reading_of(fitted, bars),
         num_train=parts_of(bars)["train"].stop,
-        dim=fitted.density.n_features_in_,
+        states=market.compute_features(bars, fitted.state_features),
         alarm_rate=run_module.ALARM_RATE,
         fee_bps=5.0,
         truth=truth,
