@@ -10,7 +10,7 @@ from densityjax.estimators import ReturnForecaster, forecast_rows
 from densityjax.market import simulate_market
 from densityjax.risk import kupiec_test, scoring
 
-NUM_TRAIN, HORIZON = 3000, 4
+NUM_TRAIN, HORIZON = 3000, 4  # as many bars, and options, as the tests of one bar have
 OPTIONS = {
     "num_members": 2,
     "num_bins": 4,

@@ -4,27 +4,33 @@ import jax
 import numpy as np
 import pytest
 
-from densityjax.estimators import ReturnForecaster, forecast_rows, walk_forward_forecasts
+from densityjax.estimators import (
+    ReturnForecaster,
+    forecast_rows,
+    walk_forward,
+    walk_forward_forecasts,
+)
 from densityjax.market import simulate_market
 
-TRAIN_BARS, REFIT_EVERY = 700, 250
+# Single fits have the bars and options of the tests of the forecaster, and so their programs.
+TRAIN_BARS, REFIT_EVERY = 3000, 250
 OPTIONS = {
     "num_members": 2,
     "num_bins": 4,
     "width": 8,
-    "num_epochs": 4,
+    "num_epochs": 12,
     "batch_size": 128,
     "learning_rate": 2e-3,
 }
-BARS = simulate_market(jax.random.key(9), 1350).bars  # three windows, the last block not full
+BARS = simulate_market(jax.random.key(9), 3650).bars  # three windows, the last block not full
 FIRST_FORECAST = BARS.index[TRAIN_BARS]
 
 
-def walk(bars=BARS, *, expanding=False, **options):
+def walk(bars=BARS, *, expanding=False, refit_every=REFIT_EVERY, **options):
     return walk_forward_forecasts(
         bars,
         train_bars=TRAIN_BARS,
-        refit_every=REFIT_EVERY,
+        refit_every=refit_every,
         forecaster=ReturnForecaster(**{**OPTIONS, **options}),
         expanding=expanding,
     )
@@ -35,14 +41,16 @@ def rolling():
     return walk()
 
 
-def assert_equals_a_loop(forecast, *, expanding=False, num_blocks=3, **options):
+def assert_equals_a_loop(
+    forecast, *, expanding=False, num_blocks=3, refit_every=REFIT_EVERY, **options
+):
     """Compares each block with the forecasts of one estimator that is fitted before it."""
     for block in range(num_blocks):
-        end = TRAIN_BARS + block * REFIT_EVERY
+        end = TRAIN_BARS + block * refit_every
         start = 0 if expanding else end - TRAIN_BARS
         single = ReturnForecaster(**{**OPTIONS, **options}).fit(BARS.iloc[start:end])
         answer = single.predict(BARS)
-        is_block = answer.index.isin(BARS.index[end : end + REFIT_EVERY])
+        is_block = answer.index.isin(BARS.index[end : end + refit_every])
         part = forecast[np.flatnonzero(forecast.index.isin(answer.index[is_block]))]
         assert len(part) == is_block.sum() > 0
         for leaf, same in zip(
@@ -58,17 +66,18 @@ def test_rolling_windows_in_one_program_give_what_a_loop_of_fits_gives(rolling):
 
 
 def test_a_single_member_and_a_longer_horizon_go_the_same_way():
-    forecast = walk(num_members=1, horizon=4)
-    assert_equals_a_loop(forecast, num_blocks=1, num_members=1, horizon=4)
+    options = {"num_members": 1, "horizon": 4, "tail": "none"}
+    assert_equals_a_loop(walk(**options), num_blocks=2, **options)
 
 
 def test_expanding_windows_learn_from_all_bars_before(rolling):
-    forecast = walk(BARS.iloc[: TRAIN_BARS + REFIT_EVERY + 5], expanding=True)
-    assert_equals_a_loop(forecast, expanding=True, num_blocks=1)
-    first = forecast.index < BARS.index[TRAIN_BARS + REFIT_EVERY]
-    np.testing.assert_allclose(forecast[first].std(), rolling[: first.sum()].std(), rtol=1e-3)
-    later = len(forecast) - first.sum()
-    assert (forecast[~first].std() != rolling[first.sum() :][:later].std()).all()
+    # The rows of three windows fill up to one size; the fourth is of the next, fitted apart.
+    forecast = walk(BARS.iloc[: TRAIN_BARS + 3 * 2 + 1], expanding=True, refit_every=2)
+    assert len(forecast) == 7
+    assert_equals_a_loop(forecast, expanding=True, num_blocks=3, refit_every=2)
+    spread, rolling_spread = forecast.std(), rolling[:7].std()
+    np.testing.assert_allclose(spread[:2], rolling_spread[:2], rtol=1e-3)
+    assert (spread[2:] != rolling_spread[2:]).all()
 
 
 def test_every_bar_after_the_first_window_is_forecast_once(rolling):
@@ -98,7 +107,7 @@ def test_bars_replaced_change_no_earlier_forecast_and_the_refit_after_them(rolli
     [
         ({"train_bars": 0, "refit_every": 10}, "train_bars is 0: accepted is an integer >= 1"),
         ({"train_bars": 700, "refit_every": 2.5}, "refit_every is 2.5"),
-        ({"train_bars": 5000, "refit_every": 10}, "train_bars is 5000 of 1350 bars"),
+        ({"train_bars": 5000, "refit_every": 10}, "train_bars is 5000 of 3650 bars"),
         ({"train_bars": 100, "refit_every": 700}, "too few"),
         ({"train_bars": 30, "refit_every": 700}, "bars has 30 rows"),
     ],
@@ -108,6 +117,18 @@ def test_sizes_that_leave_nothing_to_fit_or_forecast_are_named(sizes, match):
         walk_forward_forecasts(BARS, **sizes, forecaster=ReturnForecaster(**OPTIONS))
 
 
-def test_a_fit_that_breaks_names_its_window():
-    with pytest.raises(FloatingPointError, match=r"member \d of window \d"):
-        walk(learning_rate=1e30)
+def test_a_fit_that_breaks_names_its_window(monkeypatch):
+    start = walk_forward._over_windows
+
+    def broken(init):
+        """Starts member 0 of window 2 from parameters that are no numbers."""
+
+        def one(*arguments):
+            params = start(init)(*arguments)
+            return jax.tree.map(lambda leaf: leaf.at[2, 0].set(np.nan), params)
+
+        return one
+
+    monkeypatch.setattr(walk_forward, "_over_windows", broken)
+    with pytest.raises(FloatingPointError, match=r"epoch 0, batch 0 of member 0 of window 2;"):
+        walk()
