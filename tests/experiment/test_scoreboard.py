@@ -15,8 +15,17 @@ from densityjax.experiment.scoreboard import LAWS, OURS, score
 from densityjax.risk import baselines, coverage, scoring
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "score_forecasts.py"
-QUICK = {"num_members": 2, "num_epochs": 3, "batch_size": 512}
-NUM_BARS = 3000
+# Options of the tests of the forecaster, and as many training bars: the programs are the same.
+QUICK = {
+    "num_members": 2,
+    "num_bins": 4,
+    "width": 8,
+    "num_epochs": 12,
+    "batch_size": 128,
+    "learning_rate": 2e-3,
+}
+NUM_TRAIN, NUM_BARS = 3000, 3960
+TRAIN_SHARE = (NUM_TRAIN + 0.5) / NUM_BARS
 
 
 def load_script():
@@ -32,23 +41,23 @@ def load_script():
 def bars():
     """A simulated market with one bar lost and one filled in."""
     whole = market.simulate_market(jax.random.key(4), NUM_BARS + 1).bars
-    holed = whole.drop(whole.index[2500]).assign(is_filled=False)
-    holed.iloc[2700, holed.columns.get_loc("is_filled")] = True
+    holed = whole.drop(whole.index[3400]).assign(is_filled=False)
+    holed.iloc[3600, holed.columns.get_loc("is_filled")] = True
     return holed
 
 
 @pytest.fixture(scope="module")
 def board(bars):
-    return score(bars, forecaster=ReturnForecaster(**QUICK))
+    return score(bars, train_share=TRAIN_SHARE, forecaster=ReturnForecaster(**QUICK))
 
 
 def test_every_forecast_is_scored_on_the_same_rows_without_returns_across_gaps(bars, board):
     assert list(board.table.index[:5]) == [OURS, *LAWS]
-    assert board.num_train == 2100
-    # after 2,100 bars and a purge of 61: the last row has no return, five more rows touch the
+    assert board.num_train == NUM_TRAIN
+    # after 3,000 bars and a purge of 61: the last row has no return, five more rows touch the
     # gap (its label, three lags) and the filled bar (two labels, three lags after each return)
-    index = bars.index[2161:-1]
-    lost = {2499, 2500, 2501, 2502, 2699, 2700, 2701, 2702, 2703}
+    index = bars.index[3061:-1]
+    lost = {3399, 3400, 3401, 3402, 3599, 3600, 3601, 3602, 3603}
     assert board.num_test == len(index) - len(lost)
     assert (board.start, board.end) == (index[0], index[-1])
     assert (board.table["num_tests"] == 14).all()  # 8 violations at 1 %: no dynamic quantile test
@@ -60,7 +69,7 @@ def test_every_forecast_is_scored_on_the_same_rows_without_returns_across_gaps(b
 def test_a_rival_has_the_scores_of_its_own_module(bars, board):
     returns = market.log_returns(bars)
     known = returns.dropna()
-    seen = int((known.index <= bars.index[2099]).sum())
+    seen = int((known.index <= bars.index[NUM_TRAIN - 1]).sum())
     law = baselines.gjr_skewt(known.to_numpy(), num_train=seen)
     following = returns.shift(-1).reindex(known.index).to_numpy()
     rows = market.compute_features(bars, "context").index
@@ -114,7 +123,7 @@ def test_the_script_prints_writes_and_refuses(bars, board, monkeypatch, tmp_path
     assert [name for name, _ in script.series("nasdaq", None)] == ["nasdaq"]
     script.show("bars", board)
     shown = capsys.readouterr().out
-    assert "judged on 829 rows" in shown
+    assert "judged on 889 rows" in shown
     assert all(name in shown for name in board.table.index)
     written = json.loads(json.dumps(script.as_json(board), allow_nan=False))
     assert written["forecasts"]["historical"]["log_score"] is None
