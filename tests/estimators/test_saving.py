@@ -8,8 +8,17 @@ import pytest
 
 from densityjax.estimators import FlowDensity, _saving
 
-OPTIONS = {"num_layers": 2, "num_bins": 4, "width": 8, "num_hidden": 1, "num_epochs": 1}
-ROWS = np.random.default_rng(0).standard_normal((300, 2))
+# Options, columns and rows of the tests of the density: the programs are the same.
+OPTIONS = {
+    "num_layers": 2,
+    "num_bins": 5,
+    "width": 16,
+    "num_hidden": 1,
+    "num_epochs": 40,
+    "batch_size": 128,
+    "learning_rate": 5e-3,
+}
+ROWS = np.random.default_rng(0).standard_normal((2500, 2))
 
 
 @pytest.fixture(scope="module")
