@@ -10,201 +10,18 @@ falls on all of them alike.
 """
 
 import argparse
-import datetime
-import functools
-import importlib.metadata
 import json
-import os
 import pathlib
-import platform
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
 import pandas as pd
-
-from densityjax import backtest, losses, market, training
-from densityjax.models import Flow, ReturnDistribution, neural_spline_flow
-from densityjax.models.batching import map_rows
-from densityjax.models.forecaster import return_marginals
-
-PACKAGES = ("densityjax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "scipy")
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-STEPS_PER_CALL = 16  # training steps in one compiled scan, as in a fit: dispatch is shared
-FORECASTER = {"num_layers": 1, "num_bins": 8, "width": 32, "num_hidden": 1}  # `ReturnForecaster`'s
-
-
-class Case(NamedTuple):
-    """One thing to time.
-
-    Attributes:
-      name: what is timed.
-      size: its sizes in words.
-      call: does the work once; everything it returns is waited for.
-      work: units of work in one call.
-      unit: what one unit is.
-    """
-
-    name: str
-    size: str
-    call: Callable[[], Any]
-    work: float
-    unit: str
-
-
-def train_step(name: str, flow: Flow, *, num_members: int, batch_size: int) -> Case:
-    """Builds the case of an optimiser step of likelihood training, vmapped over members."""
-    dim, context_dim = flow.config.dim, flow.config.context_dim
-    rows = _heavy_rows((STEPS_PER_CALL, batch_size, dim))
-    context = _heavy_rows((STEPS_PER_CALL, batch_size, context_dim)) if context_dim else None
-    optimizer = training.adamw(num_steps=10_000)
-
-    def loss(params: Any, *batch: jax.Array) -> jax.Array:
-        log_prob = functools.partial(flow.log_prob, params)
-        return jnp.mean(
-            jax.vmap(functools.partial(losses.negative_log_likelihood, log_prob))(*batch)
-        )
-
-    def one_step(state: tuple, batch: tuple) -> tuple[tuple, jax.Array]:
-        value, grads = jax.value_and_grad(loss)(state[0], *batch)
-        updates, opt_state = optimizer.update(grads, state[1], state[0])
-        return (optax.apply_updates(state[0], updates), opt_state), value
-
-    def some_steps(params: Any, batches: tuple) -> tuple:
-        return jax.lax.scan(one_step, (params, optimizer.init(params)), batches)
-
-    keys = jax.random.split(jax.random.key(0), num_members)
-    params = _start(flow, keys)
-    batches = (rows,) if context is None else (rows, context)
-    compiled = jax.jit(jax.vmap(some_steps, (0, None)))
-    size = f"{num_members} members, dim {dim}, context {context_dim}, batch {batch_size}"
-    return Case(name, size, lambda: compiled(params, batches), STEPS_PER_CALL, "step")
-
-
-def flow_evaluation(flow: Flow, *, num_rows: int) -> Iterator[Case]:
-    """Builds the cases of log densities and of samples of many rows."""
-    rows = _heavy_rows((num_rows, flow.config.dim))
-    params = jax.tree.map(
-        lambda leaf: leaf[0], _start(flow, jax.random.split(jax.random.key(0), 1))
-    )
-    keys = jax.random.split(jax.random.key(1), num_rows)
-    size = f"dim {flow.config.dim}, {flow.config.num_layers} layers, {num_rows} rows"
-    log_prob = jax.jit(jax.vmap(flow.log_prob, (None, 0)))
-    sample = jax.jit(jax.vmap(flow.sample, (0, None)))
-    yield Case("flow log_prob", size, lambda: log_prob(params, rows), num_rows, "row")
-    yield Case("flow sample", size, lambda: sample(keys, params), num_rows, "row")
-
-
-def forecast(*, num_rows: int, num_members: int, num_context: int) -> Iterator[Case]:
-    """Builds the cases of forecasting all rows: one VaR and shortfall, and the usual figures."""
-    flow = neural_spline_flow(1, context_dim=num_context, **FORECASTER)
-    context = np.asarray(_heavy_rows((num_rows, num_context)))
-    params = _start(flow, jax.random.split(jax.random.key(0), num_members))
-    log_scale = np.full(num_rows, np.log(0.01), np.float32)
-
-    def predict() -> ReturnDistribution:
-        members = map_rows(return_marginals(flow), context, log_scale, shared=(params,))
-        return ReturnDistribution(np.arange(num_rows), members)
-
-    def one_level() -> tuple:
-        answer = predict()
-        return answer.value_at_risk(0.99), answer.expected_shortfall(0.99)
-
-    def two_levels() -> tuple:
-        answer = predict()
-        risks = [answer.value_at_risk(level) for level in (0.95, 0.99)]
-        return answer.mean(), answer.std(), risks, *map(answer.expected_shortfall, (0.95, 0.99))
-
-    size = f"{num_members} members, context {num_context}, {num_rows} rows"
-    yield Case("forecast, VaR, ES", size, one_level, num_rows, "row")
-    name = "forecast: parameters + mean, sd, two VaR, two ES"
-    yield Case(name, size, two_levels, num_rows, "row")
-
-
-def grid(*, num_bars: int, num_configs: int, chunk_size: int) -> Case:
-    """Builds the case of a grid of threshold rules, figures of each configuration included."""
-    rng = np.random.default_rng(0)
-    close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(num_bars)))
-    prices = backtest.Prices(open=np.append(100.0, close[:-1]), close=close)
-    signals = backtest.Signals(
-        expected_z=rng.standard_normal(num_bars).astype(np.float32),
-        density_p_value=rng.uniform(size=num_bars).astype(np.float32),
-        expected_shortfall=np.full(num_bars, 0.02, np.float32),
-    )
-    params = backtest.product_grid(
-        backtest.ThresholdParams,
-        entry_z=np.linspace(0.0, 2.0, num_configs // 64),
-        exit_z=np.linspace(0.0, 0.5, 8),
-        min_p_value=np.linspace(0.0, 0.1, 8),
-        risk_budget=0.02,
-    )
-
-    def call() -> backtest.GridMetrics:
-        return backtest.run_grid(
-            backtest.threshold_rule,
-            params,
-            signals,
-            prices,
-            periods_per_year=8766.0,
-            chunk_size=chunk_size,
-        ).metrics
-
-    size = f"{num_bars} bars, {num_configs} configurations, chunks of {chunk_size}"
-    return Case("grid of threshold rules", size, call, num_bars * num_configs, "bar of a rule")
-
-
-def simulation(*, num_bars: int) -> Case:
-    """Builds the case of a simulated market with its truth."""
-    key = jax.random.key(0)
-
-    def call() -> np.ndarray:
-        return market.simulate_market(key, num_bars).log_prob
-
-    return Case("simulate_market", f"{num_bars} bars", call, num_bars, "bar")
-
-
-def cases(*, quick: bool, on_accelerator: bool) -> dict[str, Callable[[], list[Case]]]:
-    """Names the groups of cases; each is built when it is asked for.
-
-    Args:
-      quick: small sizes.
-      on_accelerator: sizes that fill a GPU or TPU.
-
-    Returns:
-      Name of the group -> function that builds its cases.
-    """
-    wide = neural_spline_flow(14, num_layers=4, num_bins=8, width=128)
-    narrow = neural_spline_flow(1, context_dim=20, **FORECASTER)
-    rows = 256 if quick else 65_536 if on_accelerator else 4096
-    forecasts = 256 if quick else 100_000 if on_accelerator else 20_000
-    configs = 64 if quick else 262_144 if on_accelerator else 4096
-
-    def wide_step(batch_size: int) -> Case:
-        return train_step("flow train step", wide, num_members=1, batch_size=batch_size)
-
-    return {
-        "forecaster": lambda: [
-            train_step("forecaster train step", narrow, num_members=8, batch_size=256)
-        ],
-        "flow": lambda: [wide_step(size) for size in ((64,) if quick else (256, 2048))],
-        "evaluation": lambda: list(flow_evaluation(wide, num_rows=rows)),
-        "forecast": lambda: list(forecast(num_rows=forecasts, num_members=8, num_context=20)),
-        "grid": lambda: [
-            grid(
-                num_bars=256 if quick else 8760,
-                num_configs=configs,
-                chunk_size=262_144 if on_accelerator else 2048,
-            )
-        ],
-        "simulate": lambda: [simulation(num_bars=500 if quick else 20_000)],
-    }
+from timing.cases import Case, cases
+from timing.machine import load_average, setting
 
 
 def measure(chosen: list[Case], repetitions: int) -> list[dict[str, Any]]:
@@ -244,66 +61,6 @@ def _seconds(call: Callable[[], Any]) -> float:
     begin = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - begin
-
-
-def _heavy_rows(shape: tuple[int, ...]) -> jax.Array:
-    """Rows with tails, so that no part of a flow is idle."""
-    return jnp.asarray(np.random.default_rng(7).standard_t(5.0, shape), jnp.float32)
-
-
-def _start(flow: Flow, keys: jax.Array) -> Any:
-    """Parameters of new flows [M], their standardisers and tails fitted to rows with tails."""
-    rows = [_heavy_rows((1024, flow.config.dim))]
-    if flow.config.context_dim:
-        rows.append(_heavy_rows((1024, flow.config.context_dim)))
-    return jax.jit(jax.vmap(flow.init, (0, *(None,) * len(rows))))(keys, *rows)
-
-
-def _cpu_name() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _commit() -> str:
-    """The commit of the code, marked where files differ from it; 'unknown' outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _load_average() -> list[float] | None:
-    return [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None
-
-
-def setting() -> dict[str, Any]:
-    """Returns what a number is worth nothing without: machine, versions, commit, time."""
-    device = jax.devices()[0]
-    return {
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "backend": jax.default_backend(),
-        "device": device.device_kind,
-        "num_devices": jax.device_count(),
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "load_average_before": _load_average(),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
-    }
 
 
 def table(records: list[dict[str, Any]]) -> str:
@@ -355,7 +112,7 @@ def main(words: list[str]) -> int:
     record["repetitions"] = 3 if options.quick else 11
     record["is_quick"] = options.quick
     record["results"] = measure(chosen, record["repetitions"])
-    record["load_average_after"] = _load_average()
+    record["load_average_after"] = load_average()
     where = f"{record['device']} ({record['backend']}), host {record['cpu']}"
     print(f"{where}, jax {record['versions']['jax']}, commit {record['commit']}")
     print(table(record["results"]))

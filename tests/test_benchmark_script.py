@@ -1,5 +1,6 @@
 """The benchmark's records are whole, and its arguments are checked."""
 
+import importlib
 import importlib.util
 import json
 import pathlib
@@ -7,11 +8,14 @@ import pathlib
 import jax
 import pytest
 
+from densityjax.models import neural_spline_flow
+
 FILE = pathlib.Path(__file__).resolve().parents[1] / "scripts" / "benchmark.py"
 
 
 @pytest.fixture
-def benchmark():
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(FILE.parent)  # as if it were run: `timing` lies beside it
     spec = importlib.util.spec_from_file_location("benchmark", FILE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -38,10 +42,12 @@ def test_a_record_names_machine_versions_and_commit_and_its_numbers_agree(
 
 
 def test_training_cases_return_losses_that_are_finite(benchmark):
-    flow = benchmark.neural_spline_flow(
+    flow = neural_spline_flow(
         1, context_dim=2, num_layers=1, num_bins=4, width=4, conditioner="mlp", tail="none"
     )
-    case = benchmark.train_step("step", flow, num_members=2, batch_size=8)
+    case = importlib.import_module("timing.cases").train_step(
+        "step", flow, num_members=2, batch_size=8
+    )
     _, loss = case.call()
     assert loss.shape == (2, case.work)
     assert jax.numpy.isfinite(loss).all()
