@@ -1,4 +1,4 @@
-"""The cases that `benchmark.py` times: fits, densities, forecasts, grids, simulation."""
+"""The cases that `benchmark.py` times: fits, densities, scores, forecasts, grids, simulation."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -10,9 +10,18 @@ import numpy as np
 import optax
 
 from densityjax import backtest, losses, market, training
-from densityjax.models import Flow, ReturnDistribution, neural_spline_flow
+from densityjax.models import (
+    Flow,
+    ReturnDistribution,
+    Score,
+    flow_log_prob,
+    neural_spline_flow,
+    score_model,
+)
 from densityjax.models.batching import map_rows
 from densityjax.models.forecaster import return_marginals
+from densityjax.models.score_losses import score_loss
+from densityjax.samplers import reverse_diffusion, schedules
 
 STEPS_PER_CALL = 16  # training steps in one compiled scan, as in a fit: dispatch is shared
 FORECASTER = {"num_layers": 1, "num_bins": 8, "width": 32, "num_hidden": 1}  # `ReturnForecaster`'s
@@ -41,28 +50,70 @@ def train_step(name: str, flow: Flow, *, num_members: int, batch_size: int) -> C
     dim, context_dim = flow.config.dim, flow.config.context_dim
     rows = _heavy_rows((STEPS_PER_CALL, batch_size, dim))
     context = _heavy_rows((STEPS_PER_CALL, batch_size, context_dim)) if context_dim else None
-    optimizer = training.adamw(num_steps=10_000)
 
-    def loss(params: Any, *batch: jax.Array) -> jax.Array:
+    def loss(params: Any, key: jax.Array, *batch: jax.Array) -> jax.Array:
         log_prob = functools.partial(flow.log_prob, params)
         return jnp.mean(
             jax.vmap(functools.partial(losses.negative_log_likelihood, log_prob))(*batch)
         )
 
-    def one_step(state: tuple, batch: tuple) -> tuple[tuple, jax.Array]:
-        value, grads = jax.value_and_grad(loss)(state[0], *batch)
+    params = _start(flow, jax.random.split(jax.random.key(0), num_members))
+    call = _steps(loss, params, (rows,) if context is None else (rows, context))
+    size = f"{num_members} members, dim {dim}, context {context_dim}, batch {batch_size}"
+    return Case(name, size, call, STEPS_PER_CALL, "step")
+
+
+def _steps(loss: Callable, params: Any, batches: tuple) -> Callable[[], Any]:
+    """Returns what runs AdamW over batches [S, B, ...] in one program, vmapped over members."""
+    optimizer = training.adamw(num_steps=10_000)
+
+    def one_step(state: tuple, inputs: tuple) -> tuple[tuple, jax.Array]:
+        value, grads = jax.value_and_grad(loss)(state[0], *inputs)
         updates, opt_state = optimizer.update(grads, state[1], state[0])
         return (optax.apply_updates(state[0], updates), opt_state), value
 
-    def some_steps(params: Any, batches: tuple) -> tuple:
-        return jax.lax.scan(one_step, (params, optimizer.init(params)), batches)
+    def some_steps(params: Any, inputs: tuple) -> tuple:
+        return jax.lax.scan(one_step, (params, optimizer.init(params)), inputs)
 
-    keys = jax.random.split(jax.random.key(0), num_members)
-    params = _start(flow, keys)
-    batches = (rows,) if context is None else (rows, context)
+    keys = jax.random.split(jax.random.key(1), STEPS_PER_CALL)
     compiled = jax.jit(jax.vmap(some_steps, (0, None)))
-    size = f"{num_members} members, dim {dim}, context {context_dim}, batch {batch_size}"
-    return Case(name, size, lambda: compiled(params, batches), STEPS_PER_CALL, "step")
+    return lambda: compiled(params, (keys, *batches))
+
+
+def score_train_step(model: Score, *, batch_size: int) -> Case:
+    """Builds the case of an optimiser step of denoising score matching."""
+    rows = _heavy_rows((STEPS_PER_CALL, batch_size, model.config.dim))
+    loss_fn = score_loss(model).loss_fn
+
+    def loss(params: Any, key: jax.Array, batch: jax.Array) -> jax.Array:
+        return jnp.mean(loss_fn(params, key, batch, ())[0])
+
+    params = jax.tree.map(lambda leaf: leaf[None], _score_params(model))
+    size = f"dim {model.config.dim}, batch {batch_size}"
+    return Case("score train step", size, _steps(loss, params, (rows,)), STEPS_PER_CALL, "step")
+
+
+def score_evaluation(model: Score, *, num_draws: int, num_rows: int) -> Iterator[Case]:
+    """Builds the cases of draws by Heun's method and of log densities with the exact trace."""
+    dim, params = model.config.dim, _score_params(model)
+    levels = schedules.edm_levels(
+        sigma_min=model.config.sigma_min, sigma_max=model.config.sigma_max, num_levels=18
+    )
+
+    def draw(params: Any, key: jax.Array) -> jax.Array:
+        start_key, key = jax.random.split(key)
+        start = reverse_diffusion.start(start_key, dim, model.config.sigma_max)
+        score_fn = functools.partial(model.standard_score, params)
+        return reverse_diffusion.sample(key, score_fn, start, sigmas=levels).position
+
+    draws = jax.jit(jax.vmap(draw, (None, 0)))
+    keys = jax.random.split(jax.random.key(1), num_draws)
+    size = f"dim {dim}, {num_draws} draws, 18 nodes"
+    yield Case("score sample, Heun", size, lambda: draws(params, keys), num_draws, "row")
+    log_prob = jax.jit(jax.vmap(functools.partial(flow_log_prob, model), (None, 0)))
+    rows = _heavy_rows((num_rows, dim))
+    size = f"dim {dim}, {num_rows} rows, exact trace"
+    yield Case("score log_prob", size, lambda: log_prob(params, rows), num_rows, "row")
 
 
 def flow_evaluation(flow: Flow, *, num_rows: int) -> Iterator[Case]:
@@ -163,6 +214,8 @@ def cases(*, quick: bool, on_accelerator: bool) -> dict[str, Callable[[], list[C
     forecasts = 256 if quick else 100_000 if on_accelerator else 20_000
     configs = 64 if quick else 262_144 if on_accelerator else 4096
 
+    draws, likelihoods = (256, 32) if quick else (10_000, 1_000)
+
     def wide_step(batch_size: int) -> Case:
         return train_step("flow train step", wide, num_members=1, batch_size=batch_size)
 
@@ -172,6 +225,10 @@ def cases(*, quick: bool, on_accelerator: bool) -> dict[str, Callable[[], list[C
         ],
         "flow": lambda: [wide_step(size) for size in ((64,) if quick else (256, 2048))],
         "evaluation": lambda: list(flow_evaluation(wide, num_rows=rows)),
+        "score": lambda: [
+            score_train_step(score_model(14), batch_size=64 if quick else 256),
+            *score_evaluation(score_model(10), num_draws=draws, num_rows=likelihoods),
+        ],
         "forecast": lambda: list(forecast(num_rows=forecasts, num_members=8, num_context=20)),
         "grid": lambda: [
             grid(
@@ -187,6 +244,11 @@ def cases(*, quick: bool, on_accelerator: bool) -> dict[str, Callable[[], list[C
 def _heavy_rows(shape: tuple[int, ...]) -> jax.Array:
     """Rows with tails, so that no part of a flow is idle."""
     return jnp.asarray(np.random.default_rng(7).standard_t(5.0, shape), jnp.float32)
+
+
+def _score_params(model: Score) -> Any:
+    """Parameters of a new score model, its standardisers fitted to rows with tails."""
+    return jax.jit(model.init)(jax.random.key(0), _heavy_rows((1024, model.config.dim)))
 
 
 def _start(flow: Flow, keys: jax.Array) -> Any:
