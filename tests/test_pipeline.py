@@ -12,16 +12,24 @@ from densityjax.backtest import rules
 from densityjax.estimators import FlowDensity, ReturnForecaster
 from densityjax.market import compute_features, simulate_market
 
-BARS = simulate_market(jax.random.key(8), 1500).bars
-TRAINING = {"width": 8, "num_hidden": 1, "num_bins": 4, "num_epochs": 4, "batch_size": 128}
+NUM_TRAIN = 3000  # of the forecaster, with the options of its own tests: the programs are the same
+BARS = simulate_market(jax.random.key(8), 3500).bars
+TRAINING = {
+    "num_members": 2,
+    "num_bins": 4,
+    "width": 8,
+    "num_epochs": 12,
+    "batch_size": 128,
+    "learning_rate": 2e-3,
+}
 RULE = rules.ThresholdParams(entry_z=0.03, exit_z=0.01, min_p_value=0.04, risk_budget=0.02)
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    state = compute_features(BARS, "flow").iloc[:1000]
-    density = FlowDensity(num_layers=2, **TRAINING).fit(state)
-    forecaster = ReturnForecaster(num_members=1, **TRAINING).fit(BARS.iloc[:1000])
+    state = compute_features(BARS.iloc[:NUM_TRAIN], "flow")
+    density = FlowDensity(num_layers=2, num_hidden=1, **TRAINING).fit(state)
+    forecaster = ReturnForecaster(**TRAINING).fit(BARS.iloc[:NUM_TRAIN])
     return pipeline.Pipeline("flow", density, forecaster)
 
 

@@ -6,7 +6,19 @@ import pathlib
 
 import pytest
 
-BACKTEST = ["backtest", "--epochs", "3"]
+from densityjax import estimators
+
+BACKTEST = ["backtest", "--epochs", "12"]
+# Bars and sizes of the tests of the pipeline: the programs of the fits are the same.
+NUM_BARS = 4286
+SMALL = {
+    "num_members": 2,
+    "num_hidden": 1,
+    "num_bins": 4,
+    "width": 8,
+    "batch_size": 128,
+    "learning_rate": 2e-3,
+}
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "demo_flow.py"
 
 
@@ -31,15 +43,21 @@ def test_flo_21_the_basic_tour_fits_the_law_and_finds_the_outlier(script, capsys
 
 
 def test_cli_06_live_and_backtest_run_on_data_of_their_own(script, capsys, monkeypatch):
+    assert script.NUM_BARS == {"live": 500, "backtest": 1000}
+    monkeypatch.setitem(script.NUM_BARS, "backtest", NUM_BARS)
+    for name in ("FlowDensity", "ReturnForecaster"):
+        made = getattr(estimators, name)
+        small = lambda made=made, **options: made(**options).set_params(**SMALL)  # noqa: E731
+        monkeypatch.setattr(estimators, name, small)
     both = script.fit_and_read(script.parse(BACKTEST))  # one fit, which takes time, for both tours
     monkeypatch.setattr(script, "fit_and_read", lambda arguments: both)
-    live = script.live(script.parse(["live", "--epochs", "3"]))
+    live = script.live(script.parse(["live", "--epochs", "12"]))
     assert 0.0 < live["P(return > 0)"] < 1.0
     assert 0.0 < live["value at risk, 95 %"] < live["expected shortfall, 95 %"]
     assert abs(live["position"]) <= 1.0
     assert "Reason: " in capsys.readouterr().out
     traded = script.backtest(script.parse(BACKTEST))
-    assert traded["bars"] == 240  # 30 % of 1,000 less the purge of 60
+    assert traded["bars"] == 1226  # 30 % of 4,286 less the purge of 60
     assert all(math.isfinite(value) for value in traded.values())
 
 
