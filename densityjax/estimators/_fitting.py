@@ -10,7 +10,7 @@ import numpy as np
 
 from densityjax import losses, training
 from densityjax._typing import Array, Key, Params
-from densityjax.models import Flow
+from densityjax.models import DualScore, Flow, Score, ScoreLoss, dual_score_loss, score_loss
 
 
 @functools.lru_cache(maxsize=64)
@@ -35,6 +35,17 @@ def likelihood_loss(flow: Flow, *, drops_out: bool) -> Callable:
         return jax.vmap(one)(keys, *batch), loss_state, ()
 
     return loss
+
+
+@functools.lru_cache(maxsize=64)
+def denoising_loss(model: Score | DualScore) -> ScoreLoss:
+    """Returns the losses of a score model or dual energy for batches (x [B, D],)."""
+    pair = dual_score_loss(model) if isinstance(model, DualScore) else score_loss(model)
+
+    def of_rows(loss_fn: Callable) -> Callable:
+        return lambda params, key, batch, loss_state: loss_fn(params, key, batch[0], loss_state)
+
+    return ScoreLoss(of_rows(pair.loss_fn), of_rows(pair.validation_loss_fn))
 
 
 def folds(num_rows: int, num_members: int, purge: int) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +164,7 @@ def default_num_epochs(num_rows: int) -> int:
 
 def fit_members(
     key: Key,
-    flow: Flow,
+    model: Flow | Score | DualScore,
     x: np.ndarray,
     context: np.ndarray | None,
     *,
@@ -167,11 +178,11 @@ def fit_members(
     callback: Callable[[training.FitProgress], None] | None = None,
     checkpoint_path: str | os.PathLike | None = None,
 ) -> training.FitResult:
-    """Fits M flows, each stopped on its own block of time.
+    """Fits M models, each stopped on its own block of time.
 
     Args:
       key: typed key.
-      flow: the density.
+      model: the density, fitted by likelihood, or a score model without a context, by denoising.
       x: [N, D] rows in order of time.
       context: [N, C] what each row is conditioned on, or None.
       num_members: members M.
@@ -197,17 +208,22 @@ def fit_members(
     num_rows = rows.weights.shape[1]
     batch_size = default_batch_size(num_rows) if batch_size is None else batch_size
     init_key, fit_key = jax.random.split(key)
-    params = init_members(flow)(jax.random.split(init_key, num_members), rows.weights, *rows.data)
+    params = init_members(model)(jax.random.split(init_key, num_members), rows.weights, *rows.data)
     num_steps = max(num_epochs, 1) * -(-num_rows // max(batch_size, 1))
+    if isinstance(model, Flow):
+        loss_fn = likelihood_loss(model, drops_out=model.config.dropout > 0)
+        validation_loss_fn = likelihood_loss(model, drops_out=False)
+    else:
+        loss_fn, validation_loss_fn = denoising_loss(model)
     return training.fit_ensemble(
         jax.random.split(fit_key, num_members),
-        likelihood_loss(flow, drops_out=flow.config.dropout > 0),
+        loss_fn,
         params,
         rows.data,
         validation=rows.validation,
         weights=rows.weights,
         validation_weights=rows.validation_weights,
-        validation_loss_fn=likelihood_loss(flow, drops_out=False),
+        validation_loss_fn=validation_loss_fn,
         optimizer=training.adamw(
             num_steps=num_steps,
             learning_rate=learning_rate,
@@ -222,11 +238,11 @@ def fit_members(
 
 
 @functools.lru_cache(maxsize=64)
-def init_members(flow: Flow) -> Callable:
+def init_members(model: Flow | Score | DualScore) -> Callable:
     """Returns the compiled (keys [M], weights [M, N], x, context) -> params of M members."""
 
     def one(key: Key, weights: Array, x: Array, context: Array | None = None) -> Params:
-        return flow.init(key, x, context, weights)
+        return model.init(key, x, context, weights)
 
-    num_data = 2 if flow.config.context_dim else 1
+    num_data = 2 if model.config.context_dim else 1
     return jax.jit(jax.vmap(one, in_axes=(0, 0, *(None,) * num_data)))

@@ -10,7 +10,16 @@ import numpy as np
 
 from densityjax import __version__
 from densityjax.estimators import _fitting
-from densityjax.models import Flow, FlowConfig, flow_from_config
+from densityjax.models import (
+    DualScore,
+    Flow,
+    FlowConfig,
+    Score,
+    ScoreConfig,
+    dual_score_from_config,
+    flow_from_config,
+    score_from_config,
+)
 from densityjax.training import checkpoint
 
 SETTINGS = "estimator.json"
@@ -22,7 +31,7 @@ def save(
     *,
     kind: str,
     constructor: dict[str, Any],
-    flow: Flow,
+    model: Flow | Score | DualScore,
     params: Any,
     fitted: dict[str, Any],
     arrays: dict[str, np.ndarray],
@@ -35,8 +44,8 @@ def save(
       path: the folder: a new one, an empty one, or one that `save` wrote.
       kind: name of the estimator's class.
       constructor: its constructor's arguments.
-      flow: its flow.
-      params: the flow's parameters, each leaf with a leading axis of members.
+      model: its flow or score model.
+      params: the model's parameters, each leaf with a leading axis of members.
       fitted: further fitted attributes that fit in JSON.
       arrays: further fitted arrays.
 
@@ -49,7 +58,7 @@ def save(
         "kind": kind,
         "version": __version__,
         "constructor": constructor,
-        "flow": json.loads(flow.config.to_json()),
+        "flow" if isinstance(model, Flow) else "score": json.loads(model.config.to_json()),
         "num_members": jax.tree.leaves(params)[0].shape[0],
         "fitted": fitted,
         "arrays": shapes,
@@ -60,7 +69,7 @@ def save(
         (staging / SETTINGS).write_text(text)
 
 
-def load(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, Any], Flow, Any, dict]:
+def load(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, Any], Any, Any, dict]:
     """Reads what `save` wrote.
 
     Args:
@@ -68,7 +77,7 @@ def load(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, Any], Flow, A
       kind: name of the class that is asked for.
 
     Returns:
-      The settings, the flow, its parameters, and the further arrays.
+      The settings, the model, its parameters, and the further arrays.
 
     Raises:
       ValueError: if the folder holds no such estimator, or another kind.
@@ -79,22 +88,31 @@ def load(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, Any], Flow, A
     settings = json.loads((folder / SETTINGS).read_text())
     if settings["kind"] != kind:
         raise ValueError(f"path is {str(path)!r}: it holds a {settings['kind']}, not a {kind}")
-    flow = flow_from_config(FlowConfig(**settings["flow"]))
+    model = _rebuilt(settings)
     like = {
-        "params": _params_like(flow, settings["num_members"]),
+        "params": _params_like(model, settings["num_members"]),
         "arrays": {
             name: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
             for name, (shape, dtype) in settings["arrays"].items()
         },
     }
     stored = checkpoint.load(folder / ARRAYS, like)
-    return settings, flow, stored["params"], stored["arrays"]
+    return settings, model, stored["params"], stored["arrays"]
 
 
-def _params_like(flow: Flow, num_members: int) -> Any:
+def _rebuilt(settings: dict[str, Any]) -> Flow | Score | DualScore:
+    """Builds the model that the settings describe, without its parameters."""
+    if "flow" in settings:
+        return flow_from_config(FlowConfig(**settings["flow"]))
+    config = ScoreConfig(**settings["score"])
+    is_dual = config.parametrisation == "dual"
+    return dual_score_from_config(config) if is_dual else score_from_config(config)
+
+
+def _params_like(model: Flow | Score | DualScore, num_members: int) -> Any:
     """Shapes of the parameters of an ensemble, without computing any."""
-    rows = [jnp.zeros((2, flow.config.dim))]
-    if flow.config.context_dim:
-        rows.append(jnp.zeros((2, flow.config.context_dim)))
+    rows = [jnp.zeros((2, model.config.dim))]
+    if model.config.context_dim:
+        rows.append(jnp.zeros((2, model.config.context_dim)))
     keys = jax.random.split(jax.random.key(0), num_members)
-    return jax.eval_shape(_fitting.init_members(flow), keys, jnp.zeros((num_members, 2)), *rows)
+    return jax.eval_shape(_fitting.init_members(model), keys, jnp.zeros((num_members, 2)), *rows)

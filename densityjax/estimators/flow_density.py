@@ -2,24 +2,21 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from densityjax.bijectors import feature_transforms
-from densityjax.estimators import _columns, _ensemble, _fitting, _saving
+from densityjax.estimators import _columns, _ensemble, _fitting
+from densityjax.estimators._tabular_density import TabularDensity
 from densityjax.models import Flow, map_rows, neural_spline_flow
-from densityjax.regimes.anomalies import conformal_p_value, density_threshold
 from densityjax.training import FitProgress
 
 STEPS_PER_EPOCH = 192  # a joint density gains from many small steps, which cost no more on a CPU
 
 
-class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
+class FlowDensity(TabularDensity):
     """Learns the joint density of the columns of a table with a neural spline flow.
 
     The last rows are held out in the order given: their log densities calibrate the p-values, so
@@ -64,8 +61,6 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
     """
 
     is_normalised_ = True
-    n_features_in_: int
-    feature_names_in_: np.ndarray
 
     def __init__(
         self,
@@ -144,23 +139,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             rows of other columns, or a parameter that is not accepted.
           FloatingPointError: if a loss or gradient is not finite.
         """
-        rows = _columns.learn(self, X)
-        for name in ("calibration_fraction", "false_alarm_rate"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: accepted is 0 < {name} < 1")
-        if calibration is None:
-            first = round(len(rows) * (1.0 - self.calibration_fraction))
-            rows, held_out = rows[: max(first - self.purge, 0)], rows[first:]
-        else:
-            held_out = _columns.check(self, calibration, allow_nan=False)
-        if not len(rows) or not len(held_out):
-            raise ValueError(
-                f"X has {len(rows)} rows to learn from and {len(held_out)} to calibrate on: "
-                "accepted is at least 1 of each"
-            )
-        constant = np.flatnonzero(np.ptp(rows, axis=0) == 0)
-        if constant.size:
-            raise ValueError(f"X is constant in column {constant[0]}: it has no density")
+        rows, held_out = self._learn(X, calibration)
         self._fit_transforms(rows)
         self.flow_ = self._flow(self.n_features_in_)
         num_epochs, batch_size = self.num_epochs, self.batch_size
@@ -184,27 +163,8 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             callback=callback,
         )
         self.params_ = self.history_.params
-        self.calibration_score_ = np.sort(-self.score_samples(held_out))
+        self._calibrate(held_out)
         return self
-
-    def _kinds(self, num_columns: int) -> list[Any]:
-        """Returns the names of the columns' transforms; `feature_transform` checks them."""
-        return ["identity"] * num_columns if self.transforms is None else list(self.transforms)
-
-    def _fit_transforms(self, rows: np.ndarray) -> None:
-        kinds = self._kinds(rows.shape[1])
-        if len(kinds) != rows.shape[1]:
-            raise ValueError(f"transforms has {len(kinds)} names: accepted are {rows.shape[1]}")
-        self.transform_ = feature_transforms.feature_transform(kinds)
-        self.ends_ = feature_transforms.fit_ends(self.transform_, rows)
-        _, self.squeezed_ = feature_transforms.squeeze(self.transform_, self.ends_, rows)
-
-    def _mapped(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Maps rows to where the flow lives; returns them and the log-determinants."""
-        rows, _ = feature_transforms.squeeze(self.transform_, self.ends_, rows)
-        return map_rows(
-            feature_transforms.forward, rows.astype(np.float32), shared=(self.transform_,)
-        )
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Computes the log density of rows.
@@ -242,44 +202,6 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         first = jax.tree.map(lambda leaf: leaf[0], self.params_)
         return map_rows(_ensemble.to_noise(self.flow_), mapped, shared=(first,))
 
-    def score(self, X: ArrayLike, y: None = None) -> float:
-        """Returns the mean log density of the rows [N, D], in nats; `y` is ignored."""
-        return float(np.mean(self.score_samples(X), dtype=np.float64))
-
-    def p_value(self, X: ArrayLike) -> np.ndarray:
-        """Returns [N] conformal p-values: how rare a density as low as the row's is."""
-        return self.p_value_of_log_prob(self.score_samples(X))
-
-    def p_value_of_log_prob(self, log_prob: ArrayLike) -> np.ndarray:
-        """As `p_value`, of rows whose log densities [N] are at hand."""
-        return np.asarray(conformal_p_value(-np.asarray(log_prob), self.calibration_score_))
-
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """Returns [N] labels: -1 where the density is below `threshold`, else +1.
-
-        These are the rows with a p-value of at most `false_alarm_rate`. A row without a density
-        raises ValueError: it is neither ordinary nor strange.
-        """
-        margin = self.decision_function(X)
-        if np.isnan(margin).any():
-            row = np.flatnonzero(np.isnan(margin))[0]
-            raise ValueError(
-                f"X has no density in row {row}: accepted are numbers inside the transforms' ranges"
-            )
-        return np.where(margin < 0, -1, 1)
-
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """Returns [N] log densities above the alarm's threshold, in nats: negative is strange."""
-        return self.score_samples(X) - self.threshold()
-
-    def threshold(self) -> float:
-        """Returns the log density below which `predict` raises the alarm, in nats.
-
-        Minus infinity where the calibration rows are too few for so rare an alarm.
-        """
-        check_is_fitted(self, "params_")
-        return float(density_threshold(-self.calibration_score_, self.false_alarm_rate))
-
     def sample(self, n: int = 1, random_state: int | None = None) -> np.ndarray:
         """Draws rows from the density.
 
@@ -300,7 +222,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         seed = self.random_state if random_state is None else random_state
         keys = jax.random.split(jax.random.key(seed), n)
         mapped = map_rows(_ensemble.sample(self.flow_), keys, shared=(self.params_,))
-        return map_rows(feature_transforms.inverse, mapped, shared=(self.transform_,))[0]
+        return self._unmapped(mapped)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the fitted density to a folder, which is replaced whole or not at all.
@@ -313,39 +235,11 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
           ValueError: if something else is at `path`.
         """
         check_is_fitted(self, "params_")
-        _saving.save(
-            path,
-            kind="FlowDensity",
-            constructor=self.get_params(),
-            flow=self.flow_,
-            params=self.params_,
-            fitted={
-                "n_features_in": self.n_features_in_,
-                "feature_names_in": list(getattr(self, "feature_names_in_", [])),
-            },
-            arrays={
-                "calibration_score": self.calibration_score_,
-                "lower": self.ends_.lower,
-                "upper": self.ends_.upper,
-                "num_at_lower": self.squeezed_.num_at_lower,
-                "num_at_upper": self.squeezed_.num_at_upper,
-            },
-        )
+        self._save(path, self.flow_, self.params_)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "FlowDensity":
         """Reads a density that `save` wrote; raises ValueError if there is none."""
-        settings, flow, params, arrays = _saving.load(path, kind="FlowDensity")
-        loaded = cls(**settings["constructor"])
+        loaded, flow, params, _ = cls._load(path)
         loaded.flow_, loaded.params_ = flow, params
-        loaded.n_features_in_ = settings["fitted"]["n_features_in"]
-        if names := settings["fitted"].get("feature_names_in"):
-            loaded.feature_names_in_ = np.asarray(names, dtype=object)
-        loaded.calibration_score_ = arrays["calibration_score"]
-        kinds = loaded._kinds(loaded.n_features_in_)
-        loaded.transform_ = feature_transforms.feature_transform(kinds)
-        loaded.ends_ = feature_transforms.Ends(arrays["lower"], arrays["upper"])
-        loaded.squeezed_ = feature_transforms.SqueezeReport(
-            arrays["num_at_lower"], arrays["num_at_upper"]
-        )
         return loaded

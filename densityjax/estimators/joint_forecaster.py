@@ -314,7 +314,7 @@ class JointForecaster(BaseEstimator):
             path,
             kind="JointForecaster",
             constructor=self.get_params(),
-            flow=self.flow_,
+            model=self.flow_,
             params=self.params_,
             fitted={
                 "names": list(self.names_),

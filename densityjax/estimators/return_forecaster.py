@@ -274,7 +274,7 @@ class ReturnForecaster(BaseEstimator):
             path,
             kind="ReturnForecaster",
             constructor=self.get_params(),
-            flow=self.flow_,
+            model=self.flow_,
             params=self.params_,
             fitted={"names": list(self.names_), "horizon": self.horizon_},
             arrays={},
