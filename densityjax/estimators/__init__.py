@@ -4,6 +4,8 @@ from densityjax.estimators.flow_density import FlowDensity
 from densityjax.estimators.joint_distribution import JointDistribution, PortfolioRisk
 from densityjax.estimators.joint_forecaster import JointForecaster, joint_rows
 from densityjax.estimators.return_forecaster import ReturnForecaster, forecast_rows
+from densityjax.estimators.return_score import ReturnScore, ReturnScores
+from densityjax.estimators.score_density import ScoreDensity
 from densityjax.estimators.walk_forward import walk_forward_forecasts
 
 __all__ = [
@@ -12,6 +14,9 @@ __all__ = [
     "JointForecaster",
     "PortfolioRisk",
     "ReturnForecaster",
+    "ScoreDensity",
+    "ReturnScore",
+    "ReturnScores",
     "forecast_rows",
     "joint_rows",
     "walk_forward_forecasts",
