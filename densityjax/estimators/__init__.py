@@ -5,7 +5,6 @@ from densityjax.estimators.joint_distribution import JointDistribution, Portfoli
 from densityjax.estimators.joint_forecaster import JointForecaster, joint_rows
 from densityjax.estimators.return_forecaster import ReturnForecaster, forecast_rows
 from densityjax.estimators.return_score import ReturnScore, ReturnScores
-from densityjax.estimators.score_density import ScoreDensity
 from densityjax.estimators.walk_forward import walk_forward_forecasts
 
 __all__ = [
@@ -14,7 +13,6 @@ __all__ = [
     "JointForecaster",
     "PortfolioRisk",
     "ReturnForecaster",
-    "ScoreDensity",
     "ReturnScore",
     "ReturnScores",
     "forecast_rows",
