@@ -11,6 +11,7 @@ import numpy as np
 from densityjax import losses, training
 from densityjax._typing import Array, Key, Params
 from densityjax.models import DualScore, Flow, Score, ScoreLoss, dual_score_loss, score_loss
+from densityjax.training.loop import check_sizes
 
 
 @functools.lru_cache(maxsize=64)
@@ -207,9 +208,11 @@ def fit_members(
     )
     num_rows = rows.weights.shape[1]
     batch_size = default_batch_size(num_rows) if batch_size is None else batch_size
+    # Before the start is compiled, which takes seconds.
+    check_sizes(num_epochs=num_epochs, batch_size=batch_size, patience=patience)
     init_key, fit_key = jax.random.split(key)
     params = init_members(model)(jax.random.split(init_key, num_members), rows.weights, *rows.data)
-    num_steps = max(num_epochs, 1) * -(-num_rows // max(batch_size, 1))
+    num_steps = num_epochs * -(-num_rows // batch_size)
     if isinstance(model, Flow):
         loss_fn = likelihood_loss(model, drops_out=model.config.dropout > 0)
         validation_loss_fn = likelihood_loss(model, drops_out=False)

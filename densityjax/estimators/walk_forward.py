@@ -28,7 +28,7 @@ from densityjax.estimators.return_forecaster import (
 from densityjax.models import Flow, ReturnDistribution, map_rows
 from densityjax.models.forecaster import return_marginals
 from densityjax.training import adamw
-from densityjax.training.loop import Plan, TrainState, init_state, run_chunk
+from densityjax.training.loop import Plan, TrainState, check_sizes, init_state, run_chunk
 
 CHUNK_EPOCHS = 10  # epochs per compiled call, as in `training.fit`
 
@@ -146,14 +146,9 @@ def _plan(forecaster: ReturnForecaster, flow: Flow, num_rows: int) -> Plan:
     batch_size = forecaster.batch_size
     if batch_size is None:
         batch_size = _fitting.default_batch_size(num_rows)
-    sizes = {
-        "num_epochs": forecaster.num_epochs,
-        "batch_size": batch_size,
-        "patience": forecaster.patience,
-    }
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name} is {value}: accepted is an integer of at least 1")
+    check_sizes(
+        num_epochs=forecaster.num_epochs, batch_size=batch_size, patience=forecaster.patience
+    )
     optimizer = adamw(
         num_steps=forecaster.num_epochs * -(-num_rows // batch_size),
         learning_rate=forecaster.learning_rate,

@@ -16,7 +16,14 @@ import optax
 
 from densityjax._typing import ArrayLike, Key, Params
 from densityjax.training import checkpoint
-from densityjax.training.loop import LossFn, Plan, TrainState, init_state, run_chunk
+from densityjax.training.loop import (
+    LossFn,
+    Plan,
+    TrainState,
+    check_sizes,
+    init_state,
+    run_chunk,
+)
 from densityjax.training.optimizers import adamw
 
 
@@ -184,15 +191,9 @@ def _plan(
     chunk_epochs: int,
     num_rows: int,
 ) -> Plan:
-    sizes = {
-        "num_epochs": num_epochs,
-        "batch_size": batch_size,
-        "patience": patience,
-        "chunk_epochs": chunk_epochs,
-    }
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name} is {value}: accepted is an integer of at least 1")
+    check_sizes(
+        num_epochs=num_epochs, batch_size=batch_size, patience=patience, chunk_epochs=chunk_epochs
+    )
     batch_size = min(batch_size, num_rows)
     if optimizer is None:
         optimizer = adamw(num_steps=num_epochs * -(-num_rows // batch_size))

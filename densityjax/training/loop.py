@@ -42,6 +42,13 @@ class Plan(NamedTuple):
     validation_loss_fn: LossFn | None = None
 
 
+def check_sizes(**sizes: int) -> None:
+    """Raises ValueError, which names the first, unless all sizes of a fit are at least 1."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}: accepted is an integer of at least 1")
+
+
 class TrainState(NamedTuple):
     """All that an interrupted fit needs to go on.
 
