@@ -5,6 +5,7 @@ from densityjax.estimators.joint_distribution import JointDistribution, Portfoli
 from densityjax.estimators.joint_forecaster import JointForecaster, joint_rows
 from densityjax.estimators.return_forecaster import ReturnForecaster, forecast_rows
 from densityjax.estimators.return_score import ReturnScore, ReturnScores
+from densityjax.estimators.score_density import ScoreDensity
 from densityjax.estimators.walk_forward import walk_forward_forecasts
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "ReturnForecaster",
     "ReturnScore",
     "ReturnScores",
+    "ScoreDensity",
     "forecast_rows",
     "joint_rows",
     "walk_forward_forecasts",
