@@ -1,7 +1,8 @@
 """Shared fixtures; compilation is made cheap and its cache set before jax is imported.
 
 Most of the suite is compilation, and programs that are not optimised compile three times as fast.
-`DENSITYJAX_TESTS_OPTIMISED=1 pytest` tests the very programs that users run; do so before a release.
+`DENSITYJAX_TESTS_OPTIMISED=1 pytest` tests the very programs that users run: do so before a
+release.
 """
 
 import gc
