@@ -287,7 +287,7 @@ class ScoreDensity(TabularDensity):
 
         By annealed Langevin steps on the joint score that hold the known fast, ended along the
         probability flow. Approximate: spreads of correlated normal columns come out within about a
-        fifth of a variance, means within a quarter of a standard deviation, on thousands of rows.
+        quarter of a variance, means within a quarter of a standard deviation, on thousands of rows.
 
         Args:
           known: [D] a row in units of X, NaN where a number is asked for.
