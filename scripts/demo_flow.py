@@ -46,7 +46,7 @@ def basic(seed: int, num_epochs: int) -> dict[str, float]:
     rows = np.asarray(jax.jit(jax.vmap(law.sample))(keys), float)
     train, test = rows[:4000], rows[4000:]
     density = FlowDensity(width=32, num_epochs=num_epochs, random_state=seed).fit(train)
-    truth = np.asarray(jax.vmap(law.log_prob)(jax.numpy.asarray(test)))
+    truth = np.asarray(jax.jit(jax.vmap(law.log_prob))(jax.numpy.asarray(test)))
     found = density.score_samples(test)
     codes, drawn = density.to_noise(test), density.sample(2000, random_state=seed)
     outlier = density.score_samples(np.full((1, DIM), FAR))[0]

@@ -27,7 +27,7 @@ import chex
 import jax
 import pytest
 
-MOST_MAPS = 20_000  # a third of the limit: one module alone makes up to some thousand
+MOST_MAPS = 45_000  # two thirds of the limit: one module alone makes up to some thousand
 SHARED_BARS = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "bars"
 
 

@@ -60,7 +60,9 @@ def build(name, disturb=0.2):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in CASES if name not in ("circle", "no tail, shared t")]
+    "name",
+    # The rest are of the same parts: a base, a scalar map and an angle change no Jacobian's rule.
+    [name for name in CASES if name not in ("circle", "no tail, shared t", "actnorm, one")],
 )
 def test_directions_undo_each_other_and_log_dets_are_those_of_autodiff(name, x64):
     flow, params, x, contexts = build(name)
@@ -169,15 +171,20 @@ def fitted_start(name):
     weights = np.r_[np.ones(60), np.zeros(5)].astype(np.float32)
     if contexts is not None:
         contexts = np.r_[contexts, np.zeros((5, contexts.shape[1]), np.float32)]
-    return jax.device_get(jax.jit(flow.init)(jax.random.key(0), rows, contexts, weights))
+
+    @jax.jit
+    def start(rows, contexts, weights, x):
+        params = flow.init(jax.random.key(0), rows, contexts, weights)
+        return params, jax.vmap(flow.to_noise, (None, 0))(params, x)[0]
+
+    return jax.device_get(start(rows, contexts, weights, x))
 
 
 @pytest.mark.parametrize("name", ["actnorm, two scales", "gpd, shared t", "torus, autoregressive"])
 def test_the_start_is_finite_and_blind_to_rows_of_weight_zero(name):
-    flow, _, x, _ = build(name)
-    params = fitted_start(name)
+    flow = build(name)[0]
+    params, z = fitted_start(name)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
-    z = np.asarray(jax.jit(jax.vmap(flow.to_noise, (None, 0)))(params, x)[0])
     if flow.config.actnorm and not flow.config.circular_dims:
         # ActNorm comes before every layer, and the layers are still the identity.
         np.testing.assert_allclose(z.mean(0), 0.0, atol=1e-4)
