@@ -18,7 +18,8 @@ os.environ.setdefault(
 if not os.environ.get("DENSITYJAX_TESTS_OPTIMISED"):
     flags = ["--xla_backend_optimization_level=0"]
     if (0, 7) <= tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11):
-        flags.append("--xla_cpu_use_fusion_emitters=false")  # XLA ends a process that names no flag
+        # Known to these versions; XLA ends a process that names a flag it does not know.
+        flags += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
     os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")])
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES", "none")
