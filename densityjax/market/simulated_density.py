@@ -179,13 +179,15 @@ def mixture_quantile(
     low = np.broadcast_to(inner.min(axis=(-2, -1)), shape)
     high = np.broadcast_to(inner.max(axis=(-2, -1)), shape)
     x = 0.5 * (low + high)
+    is_done = np.zeros(shape, bool)  # what is solved stays, whatever is solved beside it
     for _ in range(numerics.MAX_BISECTIONS):
         excess = mixture_cdf(components, regime_probability, x) - probability
         low, high = np.where(excess < 0.0, x, low), np.where(excess < 0.0, high, x)
         newton = x - excess * np.exp(-mixture_log_pdf(components, regime_probability, x))
         is_inside = (newton > low) & (newton < high)
-        previous, x = x, np.where(is_inside, newton, 0.5 * (low + high))
-        if np.all(np.abs(x - previous) <= numerics.QUANTILE_RELATIVE_ERROR * np.abs(x)):
+        previous, x = x, np.where(is_done, x, np.where(is_inside, newton, 0.5 * (low + high)))
+        is_done |= np.abs(x - previous) <= numerics.QUANTILE_RELATIVE_ERROR * np.abs(x)
+        if is_done.all():
             break
     return x
 

@@ -18,10 +18,10 @@ PURGE = 61  # bars: the longest window of the context, and the horizon
 
 @pytest.fixture(scope="session", params=["nasdaq", "sp500"])
 def log_scores(request):
-    """Name -> log score of every test row, of a forecaster of half the members and of others."""
+    """Name -> log score of every test row, of the forecaster as it is by default and of others."""
     bars = market.load_dataset(request.param)
     parts = market.split(bars, purge=PURGE)
-    forecaster = ReturnForecaster(num_members=4).fit(bars.iloc[parts.train])
+    forecaster = ReturnForecaster().fit(bars.iloc[parts.train])
     test = bars.index[parts.test][:-1]  # the last bar has no next return
     forecast = forecaster.predict(bars)
     forecast = forecast[np.flatnonzero(forecast.index.isin(test))]
