@@ -176,6 +176,7 @@ def fit_members(
     patience: int,
     learning_rate: float,
     weight_decay: float,
+    loss: ScoreLoss | None = None,
     callback: Callable[[training.FitProgress], None] | None = None,
     checkpoint_path: str | os.PathLike | None = None,
 ) -> training.FitResult:
@@ -183,7 +184,7 @@ def fit_members(
 
     Args:
       key: typed key.
-      model: the density, fitted by likelihood, or a score model without a context, by denoising.
+      model: the density, fitted by likelihood, or a score model, by `loss`.
       x: [N, D] rows in order of time.
       context: [N, C] what each row is conditioned on, or None.
       num_members: members M.
@@ -193,6 +194,7 @@ def fit_members(
       patience: epochs without a better loss before a member stops.
       learning_rate: peak rate of AdamW.
       weight_decay: decay of the networks' kernels.
+      loss: what score models are fitted by; None for `denoising_loss`, without a context.
       callback: as `training.fit` takes it.
       checkpoint_path: as `training.fit` takes it.
 
@@ -217,7 +219,7 @@ def fit_members(
         loss_fn = likelihood_loss(model, drops_out=model.config.dropout > 0)
         validation_loss_fn = likelihood_loss(model, drops_out=False)
     else:
-        loss_fn, validation_loss_fn = denoising_loss(model)
+        loss_fn, validation_loss_fn = denoising_loss(model) if loss is None else loss
     return training.fit_ensemble(
         jax.random.split(fit_key, num_members),
         loss_fn,

@@ -19,12 +19,11 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from densityjax import training
 from densityjax._typing import ArrayLike
 from densityjax.estimators import _fitting, _return_readings, _saving
 from densityjax.estimators.return_forecaster import ForecastRows, forecast_rows, training_rows
 from densityjax.models import Levels, Score, ScoreLoss, map_rows, score_loss, score_model
-from densityjax.training import FitProgress, FitResult
+from densityjax.training import FitProgress
 
 MEAN_SIGMA = 3.0  # sd of noise that hides the shape of a law, so that its score tells the mean
 VALIDATION_DRAWS = 4  # levels and noises of a validation row, the same in all epochs
@@ -166,54 +165,32 @@ class ReturnScore(BaseEstimator):
                 f"read_sigma is {self.read_sigma}: accepted is a level from sigma_min, "
                 f"{self.sigma_min}, to sigma_max, {self.sigma_max}"
             )
-        if self.num_epochs < 1:
-            raise ValueError(f"num_epochs is {self.num_epochs}: accepted is >= 1")
         rows = forecast_rows(bars, horizon=self.horizon)
         x, context = training_rows(rows)
         purge = rows.window + rows.horizon
-        fit_rows = _fitting.fit_rows(x, context, num_members=self.num_members, purge=purge)
         self.model_ = self.build_model(len(rows.names))
-        self.history_ = self._fit(fit_rows, callback, checkpoint_path)
+        self.history_ = _fitting.fit_members(
+            jax.random.key(self.random_state),
+            self.model_,
+            x,
+            context,
+            num_members=self.num_members,
+            purge=purge,
+            num_epochs=self.num_epochs,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            loss=self.build_loss(self.model_),
+            callback=callback,
+            checkpoint_path=checkpoint_path,
+        )
         self.params_, self.names_ = self.history_.params, rows.names
         self.horizon_ = rows.horizon
         _, is_validation = _fitting.folds(len(x), self.num_members, purge)
         sizes = np.abs(self._read(context, np.zeros(len(x), np.float32))[0])
         self.validation_scores_ = np.sort(sizes.T[is_validation > 0])
         return self
-
-    def _fit(
-        self,
-        rows: _fitting.FitRows,
-        callback: Callable[[FitProgress], None] | None,
-        checkpoint_path: str | os.PathLike | None,
-    ) -> FitResult:
-        """Fits the members of the ensemble in one program."""
-        init_key, fit_key = jax.random.split(jax.random.key(self.random_state))
-        keys = jax.random.split(init_key, self.num_members)
-        params = _fitting.init_members(self.model_)(keys, rows.weights, *rows.data)
-        num_rows = rows.weights.shape[1]
-        batch_size = self.batch_size or _fitting.default_batch_size(num_rows)
-        loss = self.build_loss(self.model_)
-        return training.fit_ensemble(
-            jax.random.split(fit_key, self.num_members),
-            loss.loss_fn,
-            params,
-            rows.data,
-            validation=rows.validation,
-            weights=rows.weights,
-            validation_weights=rows.validation_weights,
-            validation_loss_fn=loss.validation_loss_fn,
-            optimizer=training.adamw(
-                num_steps=self.num_epochs * -(-num_rows // batch_size),
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-            ),
-            num_epochs=self.num_epochs,
-            batch_size=batch_size,
-            patience=self.patience,
-            callback=callback,
-            checkpoint_path=checkpoint_path,
-        )
 
     def _read(self, context: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the members' scores at u, [N, M] each: at `read_sigma`, and the mean of u."""
