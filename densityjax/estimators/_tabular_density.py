@@ -1,5 +1,6 @@
 """What densities of tables share: held-out rows, transforms of columns, p-values and alarms."""
 
+import abc
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from densityjax.models import map_rows
 from densityjax.regimes.anomalies import conformal_p_value, density_threshold
 
 
-class TabularDensity(OutlierMixin, DensityMixin, BaseEstimator):
+class TabularDensity(OutlierMixin, DensityMixin, BaseEstimator, abc.ABC):
     """The protocol of a density of rows; a subclass has `fit`, `score_samples` and `sample`.
 
     It must set the constructor's arguments that are named here, and `params_` when fitted.
@@ -30,9 +31,9 @@ class TabularDensity(OutlierMixin, DensityMixin, BaseEstimator):
     feature_names_in_: np.ndarray
     calibration_score_: np.ndarray
 
+    @abc.abstractmethod
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Computes [N] log densities of rows [N, D], in nats per unit volume of X."""
-        raise NotImplementedError
 
     def _learn(self, X: ArrayLike, calibration: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
         """Notes the columns of `X`; returns rows to learn from and rows to calibrate on."""
