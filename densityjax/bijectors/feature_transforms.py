@@ -1,6 +1,7 @@
 """Maps of bounded or positive features to the whole line, with log-determinants.
 
-A log for positive features, a logit for features in [0, 1], the identity for the rest. Atoms at
+A log for positive features, a logit for features in [0, 1], the identity for the rest; then, where
+it is asked for, a Lambert-W layer that turns power tails into normal ones. Atoms at
 the ends (a close at the bar's high has position exactly 1) have no finite image: `squeeze` moves
 them inside by a stated margin and counts them, so that a report can say how many there were.
 The scalar maps act on ONE value; `forward` and `inverse` on one example `[D]`.
@@ -15,6 +16,7 @@ import numpy as np
 
 from densityjax import numerics
 from densityjax._typing import Array, NumpyArray
+from densityjax.bijectors import lambert_w
 
 Kind = Literal["identity", "log", "logit"]
 _CODES = {"identity": 0, "log": 1, "logit": 2}
@@ -25,9 +27,11 @@ class FeatureTransform(NamedTuple):
 
     Attributes:
       code: [D] integers: 0 identity, 1 log, 2 logit.
+      tail: Lambert-W layer behind it, leaves [D] in units of the mapped feature, or None.
     """
 
     code: Array
+    tail: lambert_w.Tail | None = None
 
 
 class Ends(NamedTuple):
@@ -86,6 +90,9 @@ def forward(transform: FeatureTransform, x: Array) -> tuple[Array, Array]:
     chex.assert_rank(x, 1)
     chex.assert_equal_shape([x, transform.code])
     y, log_slope = jax.vmap(_forward_one)(transform.code, x)
+    if transform.tail is not None:
+        y, tail_slope = jax.vmap(lambert_w.to_noise)(y, transform.tail)
+        log_slope += tail_slope
     return y, jnp.sum(log_slope)
 
 
@@ -102,8 +109,11 @@ def inverse(transform: FeatureTransform, y: Array) -> tuple[Array, Array]:
     """
     chex.assert_rank(y, 1)
     chex.assert_equal_shape([y, transform.code])
+    tail_slope = jnp.zeros_like(y)
+    if transform.tail is not None:
+        y, tail_slope = jax.vmap(lambert_w.from_noise)(y, transform.tail)
     x, log_slope = jax.vmap(_inverse_one)(transform.code, y)
-    return x, jnp.sum(log_slope)
+    return x, jnp.sum(log_slope + tail_slope)
 
 
 def fit_ends(
@@ -161,6 +171,47 @@ def squeeze(
     is_high = (code == _CODES["logit"]) & (x <= 1.0) & (x > ends.upper)
     squeezed = np.where(is_low, ends.lower, np.where(is_high, ends.upper, x))
     return squeezed, SqueezeReport(is_low.sum(axis=0), is_high.sum(axis=0))
+
+
+@jax.jit
+def _fit_tails(
+    transform: FeatureTransform, x: Array, weights: Array
+) -> tuple[lambert_w.Tail, Array]:
+    """Fits a layer to each column of rows [N, D]; returns it and whether the fits are finite."""
+    mapped, _ = jax.vmap(forward, (None, 0))(transform._replace(tail=None), x)
+    tail, info = jax.vmap(lambda column: lambert_w.fit(column, weights))(mapped.T)
+    return tail, info.is_finite
+
+
+def fit_tails(
+    transform: FeatureTransform, x: NumpyArray, weights: NumpyArray | None = None
+) -> FeatureTransform:
+    """Puts a Lambert-W layer behind the map of each feature, fitted by maximum likelihood.
+
+    Args:
+      transform: the map of each of D features.
+      x: [N, D] squeezed training rows, in units of the data.
+      weights: [N] weights, 0 or more; rows of weight 0 are not seen. All 1 by default.
+
+    Returns:
+      The transform with its layer.
+
+    Raises:
+      ValueError: if the fit of a column is not finite, naming it.
+
+    References:
+      Goerg, 2015, https://arxiv.org/abs/1010.2265, section 4.1.
+    """
+    x = _checked(transform, x).astype(np.float32)
+    weights = np.ones(len(x), np.float32) if weights is None else weights
+    tail, is_finite = _fit_tails(transform, x, weights)
+    if not np.all(is_finite):
+        column = int(np.flatnonzero(~np.asarray(is_finite))[0])
+        raise ValueError(
+            f"x has no tail in column {column} in single precision, {_range(x[:, column])}: "
+            "accepted are finite values that vary"
+        )
+    return transform._replace(tail=tail)
 
 
 def _checked(transform: FeatureTransform, x: NumpyArray) -> NumpyArray:

@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from densityjax.bijectors import feature_transforms
-from densityjax.estimators import _columns, _saving
+from densityjax.bijectors import feature_transforms, lambert_w
+from densityjax.estimators import _columns, _fitting, _saving
 from densityjax.models import map_rows
 from densityjax.regimes.anomalies import conformal_p_value, density_threshold
+
+TAILS = ("lambert_w", "none")  # what takes power tails off the columns before a model sees them
 
 
 class TabularDensity(OutlierMixin, DensityMixin, BaseEstimator, abc.ABC):
@@ -63,13 +65,21 @@ class TabularDensity(OutlierMixin, DensityMixin, BaseEstimator, abc.ABC):
         """Returns the names of the columns' transforms; `feature_transform` checks them."""
         return ["identity"] * num_columns if self.transforms is None else list(self.transforms)
 
-    def _fit_transforms(self, rows: np.ndarray) -> None:
+    def _fit_transforms(self, rows: np.ndarray, tail: str = "none") -> None:
+        """Fits the maps of the columns; with 'lambert_w' also their tails."""
+        if tail not in TAILS:
+            raise ValueError(f"tail is {tail!r}: accepted are {TAILS}")
         kinds = self._kinds(rows.shape[1])
         if len(kinds) != rows.shape[1]:
             raise ValueError(f"transforms has {len(kinds)} names: accepted are {rows.shape[1]}")
         self.transform_ = feature_transforms.feature_transform(kinds)
         self.ends_ = feature_transforms.fit_ends(self.transform_, rows)
-        _, self.squeezed_ = feature_transforms.squeeze(self.transform_, self.ends_, rows)
+        rows, self.squeezed_ = feature_transforms.squeeze(self.transform_, self.ends_, rows)
+        if tail == "lambert_w":
+            num_more = _fitting.padded_size(len(rows)) - len(rows)
+            padded = np.pad(rows, [(0, num_more), (0, 0)], mode="edge")
+            is_row = (np.arange(len(padded)) < len(rows)).astype(np.float32)
+            self.transform_ = feature_transforms.fit_tails(self.transform_, padded, is_row)
 
     def _squeezed(self, rows: np.ndarray) -> np.ndarray:
         """Moves values at an end of a transform's range inside, in single precision."""
@@ -146,6 +156,7 @@ class TabularDensity(OutlierMixin, DensityMixin, BaseEstimator, abc.ABC):
                 "upper": self.ends_.upper,
                 "num_at_lower": self.squeezed_.num_at_lower,
                 "num_at_upper": self.squeezed_.num_at_upper,
+                **({} if self.transform_.tail is None else {"tail": np.stack(self.transform_.tail)}),
                 **arrays,
             },
         )
@@ -160,7 +171,8 @@ class TabularDensity(OutlierMixin, DensityMixin, BaseEstimator, abc.ABC):
             loaded.feature_names_in_ = np.asarray(names, dtype=object)
         loaded.calibration_score_ = arrays["calibration_score"]
         kinds = loaded._kinds(loaded.n_features_in_)
-        loaded.transform_ = feature_transforms.feature_transform(kinds)
+        tail = lambert_w.Tail(*arrays["tail"]) if "tail" in arrays else None
+        loaded.transform_ = feature_transforms.feature_transform(kinds)._replace(tail=tail)
         loaded.ends_ = feature_transforms.Ends(arrays["lower"], arrays["upper"])
         loaded.squeezed_ = feature_transforms.SqueezeReport(
             arrays["num_at_lower"], arrays["num_at_upper"]

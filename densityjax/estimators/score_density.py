@@ -41,6 +41,8 @@ class ScoreDensity(TabularDensity):
       sigma_max: largest noise, likewise.
       transforms: for each column 'identity', 'log' (positive values) or 'logit' (values in [0, 1]);
         the density stays that of X. Values at an end are moved inside and counted. None: identity.
+      tail: 'lambert_w' takes power tails off each transformed column first, by a Lambert-W layer
+        fitted to it, or 'none': a network alone gives far rows thin tails.
       dropout: share of hidden units dropped while training.
       num_epochs: most passes over the rows; None for a million rows seen, 20 to 400 passes.
       batch_size: rows per step; None for 256, and more, up to 2,048, above 70,000 rows.
@@ -79,6 +81,7 @@ class ScoreDensity(TabularDensity):
         sigma_min: float = 0.02,
         sigma_max: float = 20.0,
         transforms: Sequence[str] | None = None,
+        tail: str = "lambert_w",
         dropout: float = 0.0,
         num_epochs: int | None = None,
         batch_size: int | None = None,
@@ -99,6 +102,7 @@ class ScoreDensity(TabularDensity):
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
         self.transforms = transforms
+        self.tail = tail
         self.dropout = dropout
         self.num_epochs = num_epochs
         self.batch_size = batch_size
@@ -157,7 +161,7 @@ class ScoreDensity(TabularDensity):
         """
         rows, held_out = self._learn(X, calibration)
         self.model_ = self._build(self.n_features_in_)
-        self._fit_transforms(rows)
+        self._fit_transforms(rows, self.tail)
         mapped = self._mapped(rows)[0]
         self._fit_correlation(mapped)
         num_epochs, num_rows = self.num_epochs, _fitting.padded_size(len(rows))
