@@ -111,6 +111,7 @@ def score_split(
     if options.epochs is not None:
         size |= {"num_epochs": options.epochs, "patience": options.epochs}
     job = {"flow": flow, "seed": seed, "data": str(path), **size}
+    job |= {"learning_rate": options.learning_rate}
     results, failed = comparison.fit_all(workers, job, matched_to=conductor.DEFAULT)
     for answer in results.values():
         answer["log_prob"] -= split.log_scale
@@ -181,9 +182,11 @@ def parsed(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", metavar="FILE.json", help="all scores, written after each set")
     parser.add_argument("--set", action="append", metavar="NAME", help="a file's name; repeatable")
     parser.add_argument("--peer", action="append", choices=[*environments.PEERS], help="repeatable")
-    sizes = {"splits": 10, "steps": 4000, "batch": 256, "layers": 4, "width": 64}
+    sizes = {"splits": 10, "steps": 1000, "batch": 256, "layers": 4, "width": 64}
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
+    rate = "at the start of every library's fits; default 0.003"
+    parser.add_argument("--learning-rate", type=float, default=3e-3, metavar="RATE", help=rate)
     parser.add_argument("--epochs", type=int, help="in place of --steps, without early stopping")
     return parser.parse_args(words)
 
@@ -194,6 +197,8 @@ def _files(options: argparse.Namespace) -> list[pathlib.Path]:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name} is {value}: accepted is an integer of at least 1")
+    if not options.learning_rate > 0.0:
+        raise ValueError(f"--learning-rate is {options.learning_rate}: accepted is above 0")
     files = {file.stem: file for file in sorted(pathlib.Path(options.data).glob("*.npz"))}
     if not files:
         raise ValueError(f"--data is {options.data!r}: accepted is a folder of .npz files")

@@ -113,7 +113,7 @@ def _budget(job: dict[str, Any], num_rows: int) -> dict[str, Any]:
     """The arguments of a fit that are the same for every library."""
     optimizer = training.adamw(
         num_steps=worker_loop.num_steps(job, num_rows),
-        learning_rate=worker_loop.LEARNING_RATE,
+        learning_rate=worker_loop.learning_rate(job),
         weight_decay=worker_loop.WEIGHT_DECAY,
         clip_norm=worker_loop.CLIP_NORM,
     )

@@ -85,7 +85,8 @@ class Flowjax:
                     jax.block_until_ready(log_prob(flow, tensors["x"], None))
 
         elif job["kind"] == "ensemble":
-            optimizer = _optimizer(worker_loop.num_steps(job, len(data["x_train"])))
+            num_steps = worker_loop.num_steps(job, len(data["x_train"]))
+            optimizer = _optimizer(worker_loop.learning_rate(job), num_steps)
             seeds = range(job["seed"], job["seed"] + job["num_members"])
             # A flow built anew is traced anew, so members share what is not learnt of one.
             static = parts(flow)[1]
@@ -102,7 +103,8 @@ class Flowjax:
     def fit(self, job: dict[str, Any], data: worker_loop.Arrays) -> dict[str, Any]:
         """Fits one flow and returns the mean log density of the test rows."""
         tensors = {name: jnp.asarray(array) for name, array in data.items()}
-        optimizer = _optimizer(worker_loop.num_steps(job, len(data["x_train"])))
+        num_steps = worker_loop.num_steps(job, len(data["x_train"]))
+        optimizer = _optimizer(worker_loop.learning_rate(job), num_steps)
         flow, steps, best_epoch = _train(_new(job, job["seed"]), job, tensors, optimizer)
         return {
             "parameters": num_parameters(flow),
@@ -122,8 +124,8 @@ def _new(job: dict[str, Any], seed: int) -> Any:
     return build(flow, width, seed)
 
 
-def _optimizer(num_steps: int) -> Any:
-    schedule = optax.cosine_decay_schedule(worker_loop.LEARNING_RATE, num_steps)
+def _optimizer(learning_rate: float, num_steps: int) -> Any:
+    schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
     return optax.chain(
         optax.clip_by_global_norm(worker_loop.CLIP_NORM),
         optax.adamw(schedule, weight_decay=worker_loop.WEIGHT_DECAY),

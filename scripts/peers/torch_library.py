@@ -98,7 +98,9 @@ class TorchLibrary(NamedTuple):
         """Trains in place, ends at the best epoch; returns the steps run and that epoch."""
         x, context = data["x_train"], data.get("context_train")
         optimizer = torch.optim.AdamW(
-            module.parameters(), worker_loop.LEARNING_RATE, weight_decay=worker_loop.WEIGHT_DECAY
+            module.parameters(),
+            worker_loop.learning_rate(job),
+            weight_decay=worker_loop.WEIGHT_DECAY,
         )
         total = worker_loop.num_steps(job, len(x))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-LEARNING_RATE = 1e-3  # at the start; fits lower it to zero along a cosine
+LEARNING_RATE = 1e-3  # at the start, where a job names none; fits lower it to zero on a cosine
 WEIGHT_DECAY = 1e-5
 CLIP_NORM = 1.0  # of the gradient, in fits; the train step that is timed is plain Adam
 MATCH = 0.1  # largest share by which numbers of parameters that are called equal may differ
@@ -97,6 +97,11 @@ def num_steps(job: dict[str, Any], num_rows: int) -> int:
     """Returns the gradient steps of all epochs of a fit."""
     size = min(job["batch_size"], num_rows)
     return job["num_epochs"] * -(-num_rows // size)
+
+
+def learning_rate(job: dict[str, Any]) -> float:
+    """Returns the rate that a fit starts at."""
+    return job.get("learning_rate", LEARNING_RATE)
 
 
 def matched_width(count: Callable[[int], int], target: int | None, width: int) -> int:

@@ -90,7 +90,8 @@ def test_every_library_is_given_the_same_budget_and_scores_come_back_in_the_unit
             return {"log_prob": 1.0, "parameters": 77}
 
     split = example(script)[3]
-    options = script.parsed(["--data", "x", "--steps", "90", "--batch", "30"])
+    words = ["--data", "x", "--steps", "90", "--batch", "30", "--learning-rate", "0.02"]
+    options = script.parsed(words)
     names = (script.conductor.OURS, script.conductor.DEFAULT, "nflows", "zuko")
     workers = {name: Fake(name) for name in names}
     path = tmp_path / "split.npz"
@@ -103,6 +104,7 @@ def test_every_library_is_given_the_same_budget_and_scores_come_back_in_the_unit
     for job in jobs.values():
         assert job.pop("flow")["context_dim"] == 2
     assert len({str(sorted(job.items())) for job in jobs.values()}) == 1
+    assert jobs["nflows"]["learning_rate"] == 0.02
     assert jobs["nflows"]["num_epochs"] == 30  # 90 steps of 81 rows in batches of 30
 
 
