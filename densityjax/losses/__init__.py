@@ -1,5 +1,21 @@
 """Losses of one example; noise and negatives are handed in."""
 
+from densityjax.losses.contrastive import (
+    conditional_noise_contrastive_estimation,
+    contrastive_divergence,
+    logistic_contrast,
+    noise_contrastive_estimation,
+    ranking_contrast,
+    self_normalised_bound,
+    self_normalised_likelihood,
+)
+from densityjax.losses.energy_matching import (
+    energy_denoising_per_level,
+    energy_denoising_score_matching,
+    energy_exact_score_matching,
+    energy_score,
+    energy_sliced_score_matching,
+)
 from densityjax.losses.likelihood import negative_log_likelihood
 from densityjax.losses.noise_levels import (
     fixed_uniforms,
@@ -22,12 +38,19 @@ from densityjax.losses.score_matching import (
 )
 
 __all__ = [
+    "conditional_noise_contrastive_estimation",
+    "contrastive_divergence",
     "denoising_floor",
     "denoising_per_level",
     "denoising_score_matching",
     "dual_score_matching",
     "dual_score_matching_terms",
     "edm_weight",
+    "energy_denoising_per_level",
+    "energy_denoising_score_matching",
+    "energy_exact_score_matching",
+    "energy_score",
+    "energy_sliced_score_matching",
     "exact_score_matching",
     "finite_difference_score_matching",
     "fixed_uniforms",
@@ -35,7 +58,12 @@ __all__ = [
     "geometric_sigmas",
     "log_normal_sigmas",
     "log_uniform_sigmas",
+    "logistic_contrast",
     "negative_log_likelihood",
+    "noise_contrastive_estimation",
+    "ranking_contrast",
+    "self_normalised_bound",
+    "self_normalised_likelihood",
     "sliced_score_matching",
     "stratified_uniforms",
 ]

@@ -9,6 +9,16 @@ from densityjax.models.dual_score import (
     dual_score_model,
     heat_residual,
 )
+from densityjax.models.energy import Energy, energy_from_config, energy_model, small_energy_model
+from densityjax.models.energy_config import EnergyConfig
+from densityjax.models.energy_losses import EnergyLoss, energy_loss
+from densityjax.models.energy_negatives import (
+    Chains,
+    EnergyState,
+    NoisePool,
+    draw_pool,
+    start_buffer,
+)
 from densityjax.models.flow import Flow, affine_flow, flow_from_config, neural_spline_flow
 from densityjax.models.forecaster import ReturnDistribution
 from densityjax.models.score import (
@@ -24,10 +34,16 @@ from densityjax.models.tail_index import TailIndex, tail_index
 
 __all__ = [
     "AutoregressiveFlow",
+    "Chains",
     "DualScore",
+    "Energy",
+    "EnergyConfig",
+    "EnergyLoss",
+    "EnergyState",
     "Flow",
     "FlowConfig",
     "Levels",
+    "NoisePool",
     "ReturnDistribution",
     "Score",
     "ScoreConfig",
@@ -35,9 +51,13 @@ __all__ = [
     "TailIndex",
     "affine_flow",
     "autoregressive_flow",
+    "draw_pool",
     "dual_score_from_config",
     "dual_score_loss",
     "dual_score_model",
+    "energy_from_config",
+    "energy_loss",
+    "energy_model",
     "flow_from_config",
     "flow_log_prob",
     "flow_log_prob_and_error",
@@ -47,5 +67,7 @@ __all__ = [
     "score_from_config",
     "score_loss",
     "score_model",
+    "small_energy_model",
+    "start_buffer",
     "tail_index",
 ]

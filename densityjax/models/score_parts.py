@@ -15,6 +15,7 @@ from jax.core import Tracer
 from densityjax import numerics
 from densityjax._typing import Array, Key, Params
 from densityjax.bijectors.affine import Affine
+from densityjax.models.energy_config import EnergyConfig
 from densityjax.models.score_config import ScoreConfig
 from densityjax.networks import NoiseNetwork, multi_scale_network, noise_network, score_network
 
@@ -164,7 +165,7 @@ def standardiser(params: Params) -> Affine:
 
 
 def standardised_context(
-    config: ScoreConfig, params: Params, context: Array | None
+    config: ScoreConfig | EnergyConfig, params: Params, context: Array | None
 ) -> Array | None:
     """Returns the context, [C], in standardised units; ValueError where it is missing."""
     if (context is None) != (config.context_dim == 0):

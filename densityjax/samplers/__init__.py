@@ -1,8 +1,9 @@
 """Samplers: `init` and `step` of each, one driver for all, and what says how far chains came.
 
-Chains on a log density or its score: `langevin`, `mala`, `hmc`. Through noise, on a score with a
-noise level: `annealed`, `reverse_diffusion`, `conditional`. `chain` drives them, `schedules` holds
-levels and step sizes, `denoise` Tweedie's formula, `diagnostics` R-hat and effective sample sizes.
+Chains on a log density or its score: `langevin`, `mala`, `hmc`; on two layers: `gibbs`. Through
+noise, on a score with a level: `annealed`, `reverse_diffusion`, `conditional`. `chain` drives them,
+`schedules` holds levels and step sizes, `replay` chains between steps of a fit, `denoise`
+Tweedie's formula, `diagnostics` R-hat and effective sample sizes.
 """
 
 from densityjax.samplers import (
@@ -14,6 +15,7 @@ from densityjax.samplers import (
     hmc,
     langevin,
     mala,
+    replay,
     reverse_diffusion,
     schedules,
 )
@@ -31,6 +33,7 @@ __all__ = [
     "hmc",
     "langevin",
     "mala",
+    "replay",
     "reverse_diffusion",
     "schedules",
 ]

@@ -9,10 +9,17 @@ from densityjax._typing import Params
 
 
 def _kernels(params: Params) -> Params:
-    """Marks the leaves that decay: matrices named `kernel`, never scales, biases or statistics."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: getattr(path[-1], "key", None) == "kernel", params
-    )
+    """Marks the leaves that decay: matrices named `kernel`, never scales, biases or statistics.
+
+    What lies below a key `frozen` takes no gradient, and does not decay either.
+    """
+
+    def decays(path: tuple, leaf: jax.Array) -> bool:
+        del leaf
+        names = [getattr(step, "key", None) for step in path]
+        return names[-1] == "kernel" and "frozen" not in names
+
+    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 @functools.lru_cache(maxsize=64)
