@@ -1,6 +1,8 @@
 """Backtests: one bar loop for accounts, rules and grids, the metrics, and the record of a run."""
 
-from densityjax.backtest import inference, metrics
+from densityjax.backtest import inference, metrics, oracle
+from densityjax.backtest.account import Exits
+from densityjax.backtest.columns import MarketColumns, funding_due
 from densityjax.backtest.engine import AccountState, BacktestResult, run, start, step
 from densityjax.backtest.grid import product_grid, run_grid
 from densityjax.backtest.grid_result import GridMetrics, GridResult, Trial
@@ -19,19 +21,24 @@ from densityjax.backtest.rules import (
     threshold_rule,
     volatility_target,
 )
+from densityjax.backtest.stops import REASONS, Stops
 
 __all__ = [
+    "REASONS",
     "AccountState",
     "BacktestResult",
     "Bar",
     "ConstantParams",
     "Costs",
+    "Exits",
     "GridMetrics",
     "GridResult",
+    "MarketColumns",
     "MomentumParams",
     "Prices",
     "Rule",
     "Signals",
+    "Stops",
     "Terms",
     "ThresholdParams",
     "Trial",
@@ -39,11 +46,13 @@ __all__ = [
     "apply_rule",
     "bar_record",
     "buy_and_hold",
+    "funding_due",
     "inference",
     "make_terms",
     "market_moves",
     "metrics",
     "momentum",
+    "oracle",
     "product_grid",
     "run",
     "run_grid",

@@ -7,6 +7,7 @@ returns of each block for tests of luck.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,8 +16,10 @@ import numpy as np
 
 from densityjax._typing import Array, ArrayLike, NumpyArray
 from densityjax.backtest import engine, rules
+from densityjax.backtest.columns import MarketColumns
 from densityjax.backtest.grid_result import GridResult, Path, measure
 from densityjax.backtest.inputs import DELAY, Bar, Costs, Prices, Terms, make_terms, market_moves
+from densityjax.backtest.stops import Stops
 
 
 def product_grid(params_type: type | None = None, /, **axes: ArrayLike) -> Any:
@@ -79,6 +82,8 @@ def run_grid(
     *,
     periods_per_year: float | None = None,
     costs: Costs = Costs(),  # noqa: B008  an immutable NamedTuple of numbers
+    stops: Stops | None = None,
+    columns: MarketColumns | None = None,
     fill: str = "next_open",
     drift: bool = True,
     band: ArrayLike = 0.0,
@@ -86,6 +91,7 @@ def run_grid(
     max_leverage: ArrayLike = 1.0,
     allow_short: ArrayLike = True,
     warmup: int = 0,
+    liquidate: bool = False,
     init_state: Any = 0.0,
     chunk_size: int = 2048,
     num_blocks: int = 16,
@@ -93,8 +99,9 @@ def run_grid(
     """Backtests one rule under N sets of parameters on the same bars.
 
     The figures equal those of `apply_rule`, `run` and `metrics` for each configuration. There is
-    one compilation per rule and static options (delay of the fill, `drift`, `num_blocks`, sizes of
-    a chunk and of the market); parameters, signals, prices and costs may change freely.
+    one compilation per rule and static options (delay of the fill, `drift`, which stops and costs
+    are on, `num_blocks`, sizes of a chunk and of the market); parameters, signals, prices, costs
+    and distances of stops may change freely.
 
     Args:
       rule: `(params, signal_t, state) -> (weight, state)`, see `densityjax.backtest.rules`.
@@ -105,6 +112,8 @@ def run_grid(
         nothing: Sharpe and Sortino ratio, volatility and growth are PER BAR under the same names,
         and the rules keep their order.
       costs: `Costs`; scalars, or [N] arrays to sweep them.
+      stops: `Stops`; scalars, or [N] arrays to sweep them; infinity is off.
+      columns: `MarketColumns` of [T] arrays, the same for each configuration.
       fill: 'next_open', 'next_close' or 'same_close'.
       drift: whether weights drift with the price between trades.
       band: rebalancing band, in equity; a scalar or [N].
@@ -112,6 +121,7 @@ def run_grid(
       max_leverage: largest absolute target weight, in equity; a scalar or [N].
       allow_short: whether targets below zero are kept; a scalar or [N].
       warmup: number of first bars that rules do not see; their signals may be NaN.
+      liquidate: whether positions are sold at the last close.
       init_state: the rule's state before bar 0, the same for each configuration.
       chunk_size: configurations computed together; about 2,000 stay in a core's cache, accelerators
         want 2^18 and more.
@@ -124,17 +134,27 @@ def run_grid(
       ValueError: if an argument has a wrong shape or value, a signal or a price is not finite, or a
         rule answered with a weight that is not finite.
     """
-    moves = market_moves(prices, fill)
+    moves = market_moves(
+        prices,
+        fill,
+        costs=costs,
+        stops=stops,
+        columns=columns,
+        warmup=warmup,
+        liquidate=liquidate,
+    )
     periods_per_year = 1.0 if periods_per_year is None else periods_per_year
     if not periods_per_year > 0.0:
         raise ValueError(f"periods_per_year is {periods_per_year}; accepted are positive numbers")
     num_bars = moves.gap.shape[0]
     _check(signals, num_bars, lag=lag, warmup=warmup, chunk_size=chunk_size, blocks=num_blocks)
-    terms = make_terms(costs, band=band, max_leverage=max_leverage, allow_short=allow_short)
+    terms = make_terms(
+        costs, band=band, max_leverage=max_leverage, allow_short=allow_short, stops=stops
+    )
     num_trials = _num_trials((rule_params, terms))
     rule_params = jax.tree.map(lambda leaf: np.broadcast_to(leaf, num_trials), rule_params)
     dtype = jnp.result_type(float)
-    market = (signals, jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), moves))
+    market = (signals, engine.cast(moves, dtype))
     market = jax.device_put((*market, np.arange(num_bars) >= warmup))
     blocks = min(num_blocks, num_bars)
     paths, size = [], min(chunk_size, num_trials)
@@ -142,13 +162,16 @@ def run_grid(
         # The last chunk repeats its last row, so that all chunks have one compiled shape.
         rows = np.minimum(np.arange(first, first + size), num_trials - 1)
         own = _take((rule_params, terms), rows)
-        paths.append(_run_chunk(rule, *own, market, init_state, DELAY[fill] + lag, drift, blocks))
+        options = DELAY[fill] + lag, drift, fill == "next_open", blocks
+        paths.append(_run_chunk(rule, *own, market, init_state, *options))
     path = jax.tree.map(lambda *leaves: np.concatenate(leaves, -1)[..., :num_trials], *paths)
     path = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), path)
     return measure(path, rule_params, num_bars, periods_per_year, float(jnp.finfo(dtype).eps))
 
 
-@functools.partial(jax.jit, static_argnames=("rule", "delay", "drift", "num_blocks"))
+@functools.partial(
+    jax.jit, static_argnames=("rule", "delay", "drift", "fills_at_open", "num_blocks")
+)
 def _run_chunk(
     rule: rules.Rule,
     params: Any,
@@ -157,6 +180,7 @@ def _run_chunk(
     init_state: Any,
     delay: int,
     drift: bool,
+    fills_at_open: bool,
     num_blocks: int,
 ) -> Path:
     """Scans blocks of bars, and bars within them, with one chunk of configurations as vectors."""
@@ -164,7 +188,8 @@ def _run_chunk(
     dtype = market[1].gap.dtype
     zeros = jnp.zeros(num_configs, dtype)
     no_sums = Sums(*[zeros] * len(Sums._fields))
-    one_bar = functools.partial(_one_bar, rule, params, terms, drift)
+    step = functools.partial(engine.step, terms=terms, drift=drift, fills_at_open=fills_at_open)
+    one_bar = functools.partial(_one_bar, rule, params, step, terms.stops is not None)
 
     def one_block(state: tuple[Carry, Sums, Array], xs: tuple) -> tuple[tuple, tuple]:
         carry, total, log_growth = state
@@ -175,7 +200,7 @@ def _run_chunk(
         return (carry, total, log_growth), (sums.returns, sums.squares)
 
     start = Carry(
-        account=engine.start((num_configs,), dtype),
+        account=engine.start((num_configs,), dtype, terms.stops),
         rule_state=jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (num_configs, *jnp.shape(leaf))), init_state
         ),
@@ -199,17 +224,24 @@ def _run_chunk(
 
 
 def _one_bar(
-    rule: rules.Rule, params: Any, terms: Terms, drift: bool, state: tuple[Carry, Sums], xs: tuple
+    rule: rules.Rule,
+    params: Any,
+    step: Callable,
+    has_stops: bool,
+    state: tuple[Carry, Sums],
+    xs: tuple,
 ) -> tuple[tuple[Carry, Sums], None]:
     """Decides, trades and measures one bar for all configurations of a chunk."""
     (carry, sums), (signal_t, bar, is_awake) = state, xs
     ask = jax.vmap(functools.partial(rules.decide, rule), (0, None, 0, None))
     weight, rule_state = ask(params, signal_t, carry.rule_state, is_awake)
     queue = (*carry.queue, weight.astype(carry.depth.dtype))
-    account, info = engine.step(carry.account, bar, queue[0], terms, drift=drift)
+    account, info = step(carry.account, bar, queue[0])
     net_return = info.net_return
     is_held = account.position != 0.0
     is_entry = is_held & (jnp.sign(account.position) != jnp.sign(carry.account.position))
+    if has_stops:  # a position may come and go within one bar
+        is_entry = info.is_entry
     depth = jnp.minimum(carry.depth * (1.0 + net_return), 1.0)
     sums = Sums(
         returns=sums.returns + net_return,

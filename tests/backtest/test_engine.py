@@ -271,9 +271,10 @@ def test_one_bar_at_a_time_equals_the_scan(x64):
     np.testing.assert_allclose(path, expected, rtol=1e-13)
 
 
-def test_no_stops_is_the_only_choice_of_stops():
+def test_no_stops_are_the_default_and_other_things_are_refused():
     plain = run(TARGETS, ANCHOR)
     documented = run(TARGETS, ANCHOR, costs=Costs(), stops=None, fill="next_open", drift=True)
     chex.assert_trees_all_equal(plain, documented)
-    with pytest.raises(ValueError, match=r"stops is 0\.05; accepted is None"):
+    chex.assert_trees_all_equal(plain, run(TARGETS, ANCHOR, stops=backtest.Stops()))
+    with pytest.raises(ValueError, match=r"stops is 0\.05; accepted are None and a Stops"):
         run(TARGETS, ANCHOR, stops=0.05)  # type: ignore[arg-type]
