@@ -16,6 +16,12 @@ from densityjax.losses.energy_matching import (
     energy_score,
     energy_sliced_score_matching,
 )
+from densityjax.losses.joint_energy import (
+    JointEnergyTerms,
+    joint_energy_loss,
+    joint_energy_terms,
+    marginal_energy,
+)
 from densityjax.losses.likelihood import negative_log_likelihood
 from densityjax.losses.noise_levels import (
     fixed_uniforms,
@@ -38,6 +44,7 @@ from densityjax.losses.score_matching import (
 )
 
 __all__ = [
+    "JointEnergyTerms",
     "conditional_noise_contrastive_estimation",
     "contrastive_divergence",
     "denoising_floor",
@@ -56,9 +63,12 @@ __all__ = [
     "fixed_uniforms",
     "gaussian_line",
     "geometric_sigmas",
+    "joint_energy_loss",
+    "joint_energy_terms",
     "log_normal_sigmas",
     "log_uniform_sigmas",
     "logistic_contrast",
+    "marginal_energy",
     "negative_log_likelihood",
     "noise_contrastive_estimation",
     "ranking_contrast",

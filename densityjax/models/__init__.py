@@ -2,7 +2,29 @@
 
 from densityjax.models.autoregressive import AutoregressiveFlow, autoregressive_flow
 from densityjax.models.batching import map_rows
+from densityjax.models.bernoulli_boltzmann import (
+    BernoulliRBM,
+    Binariser,
+    bernoulli_rbm,
+    binarise,
+    check_binary,
+    fit_binariser,
+)
+from densityjax.models.boltzmann import (
+    GaussianBernoulliRBM,
+    gaussian_bernoulli_rbm,
+    gaussian_rbm_from_config,
+)
+from densityjax.models.boltzmann_config import BoltzmannConfig
+from densityjax.models.boltzmann_losses import (
+    contrastive_divergence_loss,
+    gibbs_chain,
+    init_particles,
+    persistent_divergence_loss,
+)
+from densityjax.models.boltzmann_partition import AnnealedLogZ, annealed_log_z
 from densityjax.models.config import FlowConfig
+from densityjax.models.deep_belief import DeepBeliefNetwork, deep_belief_network
 from densityjax.models.dual_score import (
     DualScore,
     dual_score_from_config,
@@ -21,6 +43,13 @@ from densityjax.models.energy_negatives import (
 )
 from densityjax.models.flow import Flow, affine_flow, flow_from_config, neural_spline_flow
 from densityjax.models.forecaster import ReturnDistribution
+from densityjax.models.joint_energy import (
+    JointEnergy,
+    joint_energy_fit_loss,
+    joint_energy_from_config,
+    joint_energy_model,
+)
+from densityjax.models.joint_energy_config import JointEnergyConfig
 from densityjax.models.score import (
     Score,
     flow_log_prob,
@@ -33,8 +62,13 @@ from densityjax.models.score_losses import Levels, ScoreLoss, dual_score_loss, s
 from densityjax.models.tail_index import TailIndex, tail_index
 
 __all__ = [
+    "AnnealedLogZ",
     "AutoregressiveFlow",
+    "BernoulliRBM",
+    "Binariser",
+    "BoltzmannConfig",
     "Chains",
+    "DeepBeliefNetwork",
     "DualScore",
     "Energy",
     "EnergyConfig",
@@ -42,6 +76,9 @@ __all__ = [
     "EnergyState",
     "Flow",
     "FlowConfig",
+    "GaussianBernoulliRBM",
+    "JointEnergy",
+    "JointEnergyConfig",
     "Levels",
     "NoisePool",
     "ReturnDistribution",
@@ -50,7 +87,13 @@ __all__ = [
     "ScoreLoss",
     "TailIndex",
     "affine_flow",
+    "annealed_log_z",
     "autoregressive_flow",
+    "bernoulli_rbm",
+    "binarise",
+    "check_binary",
+    "contrastive_divergence_loss",
+    "deep_belief_network",
     "draw_pool",
     "dual_score_from_config",
     "dual_score_loss",
@@ -58,12 +101,21 @@ __all__ = [
     "energy_from_config",
     "energy_loss",
     "energy_model",
+    "fit_binariser",
     "flow_from_config",
     "flow_log_prob",
     "flow_log_prob_and_error",
+    "gaussian_bernoulli_rbm",
+    "gaussian_rbm_from_config",
+    "gibbs_chain",
     "heat_residual",
+    "init_particles",
+    "joint_energy_fit_loss",
+    "joint_energy_from_config",
+    "joint_energy_model",
     "map_rows",
     "neural_spline_flow",
+    "persistent_divergence_loss",
     "score_from_config",
     "score_loss",
     "score_model",
