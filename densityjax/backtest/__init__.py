@@ -7,7 +7,7 @@ from densityjax.backtest.engine import AccountState, BacktestResult, run, start,
 from densityjax.backtest.grid import product_grid, run_grid
 from densityjax.backtest.grid_result import GridMetrics, GridResult, Trial
 from densityjax.backtest.inputs import Bar, Costs, Prices, Terms, make_terms, market_moves
-from densityjax.backtest.record import bar_record, trade_record
+from densityjax.backtest.record import bar_record
 from densityjax.backtest.rules import (
     ConstantParams,
     MomentumParams,
@@ -22,6 +22,7 @@ from densityjax.backtest.rules import (
     volatility_target,
 )
 from densityjax.backtest.stops import REASONS, Stops
+from densityjax.backtest.trades import trade_record
 
 __all__ = [
     "REASONS",

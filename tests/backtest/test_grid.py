@@ -260,3 +260,37 @@ def test_without_periods_per_year_every_rate_is_per_bar():
     np.testing.assert_array_equal(per_bar.metrics.total_return, yearly.metrics.total_return)
     growth = np.log1p(per_bar.metrics.annual_return) * len(prices.close)
     np.testing.assert_allclose(np.expm1(growth), per_bar.metrics.total_return, atol=1e-10)
+
+
+def test_swept_stops_funding_and_a_sale_at_the_end_equal_runs_of_their_own(x64):
+    (signals, prices), params = market(8), grid_of_twelve()
+    ends = np.stack([prices.open, prices.close])
+    prices = prices._replace(high=ends.max(0) * 1.004, low=ends.min(0) / 1.004)
+    rng = np.random.default_rng(0)
+    columns = backtest.MarketColumns(
+        funding_rate=rng.normal(0.0, 1e-4, NUM_BARS), atr=0.01 * prices.close
+    )
+    stops = backtest.Stops(
+        stop_loss=np.linspace(0.005, 0.05, 12), trailing=np.inf, atr_profit=1.7, max_bars=9
+    )
+    options = dict(costs=Costs(borrow_rate=1e-5), columns=columns, liquidate=True)
+    result = run_grid(
+        backtest.threshold_rule,
+        params,
+        signals,
+        prices,
+        periods_per_year=YEAR,
+        stops=stops,
+        chunk_size=5,
+        **options,
+    )
+    for i in (0, 2, 5, 7):
+        row = jax.tree.map(lambda leaf, i=i: float(np.asarray(leaf)[i]), params)
+        weights = apply_rule(backtest.threshold_rule, row, signals)
+        own = stops._replace(stop_loss=stops.stop_loss[i])
+        one = backtest.run(weights, prices, stops=own, **options)
+        total = metrics.total_return(np.asarray(one.returns, np.float64))
+        np.testing.assert_allclose(result.metrics.total_return[i], total, rtol=1e-10)
+        np.testing.assert_allclose(result.metrics.turnover[i], np.mean(one.turnover), rtol=1e-10)
+        assert np.count_nonzero(one.exits.reason) > 10
+        assert result.metrics.num_trades[i] == len(backtest.trade_record(one))
