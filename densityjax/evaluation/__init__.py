@@ -2,6 +2,7 @@
 
 from densityjax.evaluation import (
     calibration,
+    classification,
     density_baselines,
     density_scores,
     divergence,
@@ -15,6 +16,7 @@ from densityjax.evaluation import (
 
 __all__ = [
     "calibration",
+    "classification",
     "density_baselines",
     "density_scores",
     "divergence",

@@ -24,6 +24,7 @@ from densityjax.market.primitives import (
     typical_price,
     upper_wick,
 )
+from densityjax.market.regime_labels import RegimeLabels, label_regimes
 from densityjax.market.repair import RepairReport, repair_bars
 from densityjax.market.simulate import SimulatedMarket, simulate_market
 from densityjax.market.splits import Split, split
@@ -33,6 +34,7 @@ from densityjax.market.validation import BarsError, validate_bars
 __all__ = [
     "BarsDescription",
     "BarsError",
+    "RegimeLabels",
     "RepairReport",
     "SimulatedMarket",
     "Split",
@@ -48,6 +50,7 @@ __all__ = [
     "inject_anomalies",
     "is_bearish",
     "is_bullish",
+    "label_regimes",
     "list_symbols",
     "load_dataset",
     "log_returns",
