@@ -7,6 +7,7 @@ from densityjax.backtest.engine import AccountState, BacktestResult, run, start,
 from densityjax.backtest.grid import product_grid, run_grid
 from densityjax.backtest.grid_result import GridMetrics, GridResult, Trial
 from densityjax.backtest.inputs import Bar, Costs, Prices, Terms, make_terms, market_moves
+from densityjax.backtest.portfolio import PortfolioResult, run_portfolio
 from densityjax.backtest.record import bar_record
 from densityjax.backtest.rules import (
     ConstantParams,
@@ -36,6 +37,7 @@ __all__ = [
     "GridResult",
     "MarketColumns",
     "MomentumParams",
+    "PortfolioResult",
     "Prices",
     "Rule",
     "Signals",
@@ -57,6 +59,7 @@ __all__ = [
     "product_grid",
     "run",
     "run_grid",
+    "run_portfolio",
     "start",
     "step",
     "threshold_rule",

@@ -232,10 +232,8 @@ def market_moves(
       ValueError: if `fill` is unknown, or a price or a column that is needed is missing, not
         one-dimensional, of another length, not finite or not positive.
     """
-    if fill not in DELAY:
-        raise ValueError(f"fill is {fill!r}; accepted are {sorted(DELAY)}")
     stops = checked(stops)
-    for name, reason in _needs(fill, stops):
+    for name, reason in needed_prices(fill, stops):
         if getattr(prices, name) is None:
             raise ValueError(f"prices.{name} is None; {reason} needs it, an array of shape [T]")
     on_host = not any(isinstance(p, jax.Array) for p in prices)
@@ -265,7 +263,7 @@ def market_moves(
         warmup=warmup,
     )
     if stops is not None:
-        extra |= {name: given[name] for name in ("close", *dict(_needs(fill, stops)))}
+        extra |= {name: given[name] for name in ("close", *dict(needed_prices(fill, stops)))}
         if stops.trigger == "intrabar":
             check_finite("prices.high - prices.low", given["high"] - given["low"], lowest=0.0)
     if liquidate:
@@ -273,8 +271,10 @@ def market_moves(
     return Bar(gap, body, xp.ones_like(gap), **extra)  # pyright: ignore[reportArgumentType]
 
 
-def _needs(fill: str, stops: Stops | None) -> list[tuple[str, str]]:
-    """Returns the prices that are read and why."""
+def needed_prices(fill: str, stops: Stops | None) -> list[tuple[str, str]]:
+    """Returns the prices that are read and why; a ValueError where the fill is unknown."""
+    if fill not in DELAY:
+        raise ValueError(f"fill is {fill!r}; accepted are {sorted(DELAY)}")
     needs = [("close", f"fill={fill!r}")]
     if fill == "next_open":
         needs.append(("open", f"fill={fill!r}"))

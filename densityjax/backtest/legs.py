@@ -152,12 +152,11 @@ def hold(
 
 def _within_caps(target: Array, terms: Terms, total: Total) -> Array:
     """Shrinks the targets of many assets, all by one factor, into the caps on gross and net."""
-    for cap, size in ((terms.max_gross, jnp.abs(target)), (terms.max_net, target)):
+    for cap, measure in ((terms.max_gross, jnp.abs), (terms.max_net, jnp.positive)):
         if cap is not None:
-            exposure = jnp.abs(total(size))
+            exposure = jnp.abs(total(measure(target)))
             # A NaN is above no cap and must stay visible: it is handed on as it is.
-            scale = jnp.where(exposure > cap, cap / or_one(exposure), 1.0)
-            target = target * scale
+            target = target * jnp.where(exposure > cap, cap / or_one(exposure), 1.0)
     return target
 
 
