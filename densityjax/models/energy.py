@@ -168,8 +168,8 @@ def energy_from_config(config: EnergyConfig) -> Energy:
         *,
         log_z: ArrayLike | None = None,
     ) -> Array:
-        log_z = params["log_z"] if log_z is None else jnp.asarray(log_z)
-        return -energy(params, x, context) - log_z
+        shift = params["log_z"] if log_z is None else jnp.asarray(log_z)
+        return -energy(params, x, context) - shift
 
     def sample_base(key: Key, params: Params, context: Array | None = None) -> Array:
         if flow is not None:
