@@ -2,28 +2,45 @@
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from densityjax import __version__
-from densityjax.estimators import _fitting
 from densityjax.models import (
-    DualScore,
-    Flow,
+    BoltzmannConfig,
     FlowConfig,
-    Score,
+    JointEnergyConfig,
     ScoreConfig,
     dual_score_from_config,
     flow_from_config,
+    gaussian_rbm_from_config,
+    joint_energy_from_config,
     score_from_config,
 )
 from densityjax.training import checkpoint
 
+from densityjax import __version__
+from densityjax.estimators import _fitting
+
 SETTINGS = "estimator.json"
 ARRAYS = "arrays"
+
+
+def _score_family(config: ScoreConfig) -> Any:
+    """Builds the score model or the dual energy that the config describes."""
+    is_dual = config.parametrisation == "dual"
+    return dual_score_from_config(config) if is_dual else score_from_config(config)
+
+
+# name in the settings: type of the config, and what builds a model of it
+FAMILIES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "flow": (FlowConfig, flow_from_config),
+    "score": (ScoreConfig, _score_family),
+    "boltzmann": (BoltzmannConfig, gaussian_rbm_from_config),
+    "joint_energy": (JointEnergyConfig, joint_energy_from_config),
+}
 
 
 def save(
@@ -31,7 +48,7 @@ def save(
     *,
     kind: str,
     constructor: dict[str, Any],
-    model: Flow | Score | DualScore,
+    model: Any,
     params: Any,
     fitted: dict[str, Any],
     arrays: dict[str, np.ndarray],
@@ -44,7 +61,7 @@ def save(
       path: the folder: a new one, an empty one, or one that `save` wrote.
       kind: name of the estimator's class.
       constructor: its constructor's arguments.
-      model: its flow or score model.
+      model: its flow, score model or other model with a `config` of `FAMILIES`.
       params: the model's parameters, each leaf with a leading axis of members.
       fitted: further fitted attributes that fit in JSON.
       arrays: further fitted arrays.
@@ -58,7 +75,7 @@ def save(
         "kind": kind,
         "version": __version__,
         "constructor": constructor,
-        "flow" if isinstance(model, Flow) else "score": json.loads(model.config.to_json()),
+        _family(model): json.loads(model.config.to_json()),
         "num_members": jax.tree.leaves(params)[0].shape[0],
         "fitted": fitted,
         "arrays": shapes,
@@ -100,16 +117,19 @@ def load(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, Any], Any, An
     return settings, model, stored["params"], stored["arrays"]
 
 
-def _rebuilt(settings: dict[str, Any]) -> Flow | Score | DualScore:
+def _family(model: Any) -> str:
+    """Returns the name in `FAMILIES` of a model, by the type of its config."""
+    return next(name for name, (kind, _) in FAMILIES.items() if isinstance(model.config, kind))
+
+
+def _rebuilt(settings: dict[str, Any]) -> Any:
     """Builds the model that the settings describe, without its parameters."""
-    if "flow" in settings:
-        return flow_from_config(FlowConfig(**settings["flow"]))
-    config = ScoreConfig(**settings["score"])
-    is_dual = config.parametrisation == "dual"
-    return dual_score_from_config(config) if is_dual else score_from_config(config)
+    name = next(name for name in FAMILIES if name in settings)
+    config_type, build = FAMILIES[name]
+    return build(config_type(**settings[name]))
 
 
-def _params_like(model: Flow | Score | DualScore, num_members: int) -> Any:
+def _params_like(model: Any, num_members: int) -> Any:
     """Shapes of the parameters of an ensemble, without computing any."""
     rows = [jnp.zeros((2, model.config.dim))]
     if model.config.context_dim:
