@@ -1,6 +1,6 @@
 """Backtests: one bar loop for accounts, rules and grids, the metrics, and the record of a run."""
 
-from densityjax.backtest import inference, metrics, oracle
+from densityjax.backtest import inference, metrics, oracle, sizing
 from densityjax.backtest.account import Exits
 from densityjax.backtest.columns import MarketColumns, funding_due
 from densityjax.backtest.engine import AccountState, BacktestResult, run, start, step
@@ -12,6 +12,8 @@ from densityjax.backtest.record import bar_record
 from densityjax.backtest.rules import (
     ConstantParams,
     MomentumParams,
+    RandomParams,
+    RandomState,
     Rule,
     Signals,
     ThresholdParams,
@@ -19,6 +21,7 @@ from densityjax.backtest.rules import (
     apply_rule,
     buy_and_hold,
     momentum,
+    random_rule,
     threshold_rule,
     volatility_target,
 )
@@ -39,6 +42,8 @@ __all__ = [
     "MomentumParams",
     "PortfolioResult",
     "Prices",
+    "RandomParams",
+    "RandomState",
     "Rule",
     "Signals",
     "Stops",
@@ -57,9 +62,11 @@ __all__ = [
     "momentum",
     "oracle",
     "product_grid",
+    "random_rule",
     "run",
     "run_grid",
     "run_portfolio",
+    "sizing",
     "start",
     "step",
     "threshold_rule",

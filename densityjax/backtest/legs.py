@@ -13,6 +13,7 @@ from densityjax._typing import Array
 from densityjax.backtest import stops
 from densityjax.backtest.account import or_one
 from densityjax.backtest.inputs import Bar, Terms
+from densityjax.backtest.sizing import limit_weights
 from densityjax.backtest.stops import Exit, StopState
 
 Total = Callable[[Array], Array]  # sum over the assets of one account
@@ -68,7 +69,12 @@ def trade(
     Returns:
       The `Fill`.
     """
-    target = _within_caps(jnp.clip(target, terms.lowest, terms.highest), terms, total)
+    target = limit_weights(
+        jnp.clip(target, terms.lowest, terms.highest),
+        max_gross=terms.max_gross,
+        max_net=terms.max_net,
+        total=total,
+    )
     reason, is_forced = None, None
     if watch is not None and terms.stops is not None:
         side = jnp.sign(drifted)
@@ -148,16 +154,6 @@ def hold(
     borrow = _borrow(value, at_close, bar, terms, total)
     net = total(funding - borrow - cost)
     return Holding(left, pnl, sold, cost, funding, borrow, net, exit_, watch)
-
-
-def _within_caps(target: Array, terms: Terms, total: Total) -> Array:
-    """Shrinks the targets of many assets, all by one factor, into the caps on gross and net."""
-    for cap, measure in ((terms.max_gross, jnp.abs), (terms.max_net, jnp.positive)):
-        if cap is not None:
-            exposure = jnp.abs(total(measure(target)))
-            # A NaN is above no cap and must stay visible: it is handed on as it is.
-            target = target * jnp.where(exposure > cap, cap / or_one(exposure), 1.0)
-    return target
 
 
 def _borrows(terms: Terms) -> bool:

@@ -28,6 +28,7 @@ import numpy as np
 
 from densityjax._typing import Array, ArrayLike, Params
 from densityjax.backtest.inputs import check_finite
+from densityjax.backtest.sizing import volatility_size
 
 Number = Array | float  # a scalar, or one value per configuration
 Rule = Callable[[Any, Any, Any], tuple[Array, Any]]  # (params, signal_t, state) -> (weight, state)
@@ -204,8 +205,8 @@ def volatility_target(params: VolatilityParams, signal_t: Signals, state: Any) -
     References:
       Moreira and Muir, Volatility-Managed Portfolios, 2017, https://doi.org/10.1111/jofi.12513.
     """
-    scale = params.target_volatility / jnp.asarray(signal_t.return_std)
-    return jnp.minimum(params.max_weight, scale), state
+    std = jnp.asarray(signal_t.return_std)
+    return volatility_size(std, params.target_volatility, params.max_weight), state
 
 
 class MomentumParams(NamedTuple):
@@ -240,6 +241,57 @@ def momentum(params: MomentumParams, signal_t: Signals, state: Array) -> tuple[A
     mean = params.decay * state + (1.0 - params.decay) * jnp.asarray(signal_t.last_return)
     lowest = jnp.where(jnp.asarray(params.allow_short) > 0, -1.0, 0.0)
     return params.max_weight * jnp.maximum(jnp.sign(mean), lowest.astype(mean.dtype)), mean
+
+
+class RandomParams(NamedTuple):
+    """Parameters of `random_rule`, scalars.
+
+    Attributes:
+      seed: whole number that fixes the draws; an axis of a grid makes independent rules.
+      turnover: wanted mean traded notional per bar, both sides, in equity; at most
+        `max_weight exposure (2 - exposure)`, which draws anew at every close.
+      max_weight: absolute weight of a position, in equity.
+      exposure: wanted share of closes with a position, in (0, 1].
+    """
+
+    seed: Number = 0
+    turnover: Number = 0.1
+    max_weight: Number = 1.0
+    exposure: Number = 1.0
+
+
+class RandomState(NamedTuple):
+    """State of `random_rule`: closes seen so far, and the direction at the last one."""
+
+    num_closes: Any = 0
+    direction: Any = 0.0
+
+
+def random_rule(
+    params: RandomParams, signal_t: Any, state: RandomState
+) -> tuple[Array, RandomState]:
+    """Takes random directions with a given turnover and exposure; what luck alone would earn.
+
+    At each close a new direction is drawn with a fixed probability: long and short with
+    `exposure / 2` each, flat otherwise. Two draws differ by `exposure (2 - exposure)` on average.
+
+    Args:
+      params: `RandomParams`.
+      signal_t: anything; not read.
+      state: `RandomState`; start from `RandomState()`.
+
+    Returns:
+      The weight and the new state.
+    """
+    del signal_t
+    key = jax.random.key(jnp.asarray(params.seed).astype(jnp.uint32))
+    chance, pick = jax.random.uniform(jax.random.fold_in(key, state.num_closes), (2,))
+    exposure = jnp.asarray(params.exposure)
+    rate = params.turnover / (params.max_weight * exposure * (2.0 - exposure))
+    drawn = jnp.where(pick < exposure / 2.0, 1.0, jnp.where(pick < exposure, -1.0, 0.0))
+    is_new = (chance < rate) | (state.num_closes == 0)
+    direction = jnp.where(is_new, drawn, state.direction).astype(jnp.result_type(float))
+    return params.max_weight * direction, RandomState(state.num_closes + 1, direction)
 
 
 def apply_rule(
