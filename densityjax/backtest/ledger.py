@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from densityjax._typing import NumpyArray
+from densityjax._typing import ArrayLike
 from densityjax.backtest.columns import MarketColumns
 from densityjax.backtest.inputs import Prices
 from densityjax.backtest.stops import NONE, PROFIT, STOP, TIME, TRAILING
@@ -17,22 +17,23 @@ class Market:
     """Rows of prices and columns as Python floats, with what is absent left out."""
 
     def __init__(self, prices: Prices, columns: MarketColumns | None, bars: int) -> None:
-        self.close = np.asarray(prices.close, np.float64)
-        self.open, self.high, self.low = (
-            self.close if price is None else np.asarray(price, np.float64)
-            for price in (prices.open, prices.high, prices.low)
-        )
         columns = MarketColumns() if columns is None else columns
 
-        def column(name: str, default: float) -> NumpyArray:
-            given = getattr(columns, name)
-            return np.full(bars, default) if given is None else np.asarray(given, np.float64)
+        # Lists rather than arrays: one number at a time, Python reads them ten times as fast.
+        def rows(given: ArrayLike | None, default: float | list[float]) -> list[float]:
+            if given is None:
+                return default if isinstance(default, list) else [default] * bars
+            return np.asarray(given, np.float64).tolist()
 
-        self.volatility = column("volatility", 0.0)
-        self.funding_rate = column("funding_rate", 0.0)
-        self.atr = column("atr", math.nan)
-        self.stop_scale = column("stop_scale", 1.0)
-        self.mark = self.close if columns.mark is None else column("mark", 0.0)
+        self.close = rows(prices.close, 0.0)
+        self.open = rows(prices.open, self.close)
+        self.high = rows(prices.high, self.close)
+        self.low = rows(prices.low, self.close)
+        self.mark = rows(columns.mark, self.close)
+        self.volatility = rows(columns.volatility, 0.0)
+        self.funding_rate = rows(columns.funding_rate, 0.0)
+        self.atr = rows(columns.atr, math.nan)
+        self.stop_scale = rows(columns.stop_scale, 1.0)
 
 
 class Ledger:
@@ -147,3 +148,8 @@ class Ledger:
         if stops.max_bars is not None and self.age + 1 >= stops.max_bars:
             return TIME, close, "stop"
         return NONE, math.nan, ""
+
+
+def sign(number: float) -> int:
+    """Returns -1, 0 or 1."""
+    return (number > 0.0) - (number < 0.0)

@@ -13,7 +13,7 @@ import numpy as np
 from densityjax._typing import ArrayLike, NumpyArray
 from densityjax.backtest.columns import MarketColumns
 from densityjax.backtest.inputs import Costs, Prices
-from densityjax.backtest.ledger import Ledger, Market
+from densityjax.backtest.ledger import Ledger, Market, sign
 from densityjax.backtest.stops import END, Stops
 
 
@@ -84,16 +84,18 @@ def run(
     Returns:
       The `OracleResult`.
     """
-    bars = np.shape(weights)[0]
+    targets = np.asarray(weights, np.float64).tolist()
+    bars = len(targets)
     market = Market(prices, columns, bars)
     books = Ledger(_numbers(costs), _numbers(stops or Stops()), drift)
-    lowest = -max_leverage if allow_short else 0.0
+    band, highest = float(band), float(max_leverage)
+    lowest = -highest if allow_short else 0.0
     late = lag if fill == "same_close" else lag + 1
     rows = []
     for bar in range(bars):
         decided = bar - late
-        target = float(np.asarray(weights)[decided]) if decided >= max(warmup, 0) else 0.0
-        target = min(max(target, lowest), max_leverage)
+        target = targets[decided] if decided >= warmup else 0.0
+        target = min(max(target, lowest), highest)
         is_last = liquidate and bar == bars - 1
         rows.append(_one_bar(books, market, bar, target, band, fill == "next_open", is_last))
     path = [np.array([row[name] for row in rows]) for name in OracleResult._fields[:-2]]
@@ -164,11 +166,11 @@ def _order(
     if worth <= 0.0:
         books.is_ruined = True
         return
-    side = int(np.sign(books.units))
+    side = sign(books.units)
     is_forced = is_last
     if fills_at_open and books.stops.trigger == "intrabar" and books.beyond(price, scale):
         is_forced, books.barred = True, side
-    if books.barred and np.sign(target) == books.barred:
+    if books.barred and sign(target) == books.barred:
         target = 0.0
         books.barred = 0 if books.stops.reenter else books.barred
     else:
@@ -212,7 +214,7 @@ def _hold(
     """Holds the position up to its exit or to the close, where it pays funding and borrowing."""
     close, volatility = market.close[bar], market.volatility[bar]
     reason, price, kind = books.exit_within(bar, market, scale, from_open=from_open)
-    side = int(np.sign(books.units))
+    side = sign(books.units)
     if is_last and not reason and side:
         reason, price, kind = END, close, "order"
     if reason:

@@ -95,8 +95,8 @@ def compiled(index, dtype):
 
     def call(targets, prices, options):
         numbers = dict(options, stops=options["stops"]._replace(trigger=None))
-        as_array = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (targets, prices, numbers))
-        return jitted(*as_array)
+        as_array = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), (targets, prices, numbers))
+        return jax.device_get(jitted(*as_array))
 
     return call
 

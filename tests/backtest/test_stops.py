@@ -236,3 +236,19 @@ def test_bad_stops_are_named(change, match):
     arguments = {"prices": bars, "stops": Stops(0.1), **change}
     with pytest.raises(ValueError, match=match):
         run(np.ones(2), arguments.pop("prices"), **arguments)
+
+
+def test_half_the_equity_in_a_rising_price_and_a_stop_in_a_falling_one_by_hand(x64):
+    rising = Prices(close=[1.0, 2.0, 3.0, 4.0, 5.0])
+    half = run(np.full(5, 0.5), rising, costs=FREE, fill="same_close")
+    np.testing.assert_allclose(100.0 * half.equity[-1], 246.09375)  # 1.5 * 1.25 * 7/6 * 1.125
+    sizes = 100.0 * np.asarray(half.turnover) * np.asarray(half.equity) / rising.close
+    np.testing.assert_allclose(sizes, [50.0, 12.5, 6.25, 3.90625, 2.734375])
+    short = run(np.full(5, -0.5), rising, costs=FREE, fill="same_close")
+    bought = 100.0 * np.asarray(short.turnover) * np.asarray(short.equity) / rising.close
+    np.testing.assert_allclose(bought, [50.0, 37.5, 6.25, 2.34375, 1.171875])
+    falling = Prices(close=[5.0, 4.0, 3.0, 2.0, 1.0])
+    stops = Stops(stop_loss=0.1, trigger="close")
+    found, result = exits_of(falling, stops, fill="same_close")
+    assert found == [(1, "stop", pytest.approx(4.0))]
+    np.testing.assert_allclose(result.equity[1:], 0.8)
