@@ -268,7 +268,7 @@ def quadrature(
     log_weight = np.tile(np.log(0.5 * weight / num_panels), num_panels)
     axes = [a + (b - a) * unit for a, b in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, low.size)
-    log_weights = sum(np.meshgrid(*[log_weight] * low.size, indexing="ij")).ravel()
+    log_weights = np.stack(np.meshgrid(*[log_weight] * low.size, indexing="ij")).sum(0).ravel()
     values = jax.lax.map(log_density_fn, jnp.asarray(grid), batch_size=4096)
     log_volume = math.log(float(np.prod(high - low)))
     return jax.nn.logsumexp(values + jnp.asarray(log_weights, values.dtype)) + log_volume

@@ -1,5 +1,7 @@
 """The scikit-learn face: batches, NumPy in and out."""
 
+from densityjax.estimators._tabular_density import TabularDensity
+from densityjax.estimators.energy_density import EnergyDensity
 from densityjax.estimators.flow_density import FlowDensity
 from densityjax.estimators.joint_distribution import JointDistribution, PortfolioRisk
 from densityjax.estimators.joint_energy_classifier import JointEnergyClassifier
@@ -11,6 +13,7 @@ from densityjax.estimators.score_density import ScoreDensity
 from densityjax.estimators.walk_forward import walk_forward_forecasts
 
 __all__ = [
+    "EnergyDensity",
     "FlowDensity",
     "JointDistribution",
     "JointEnergyClassifier",
@@ -21,6 +24,7 @@ __all__ = [
     "ReturnScore",
     "ReturnScores",
     "ScoreDensity",
+    "TabularDensity",
     "forecast_rows",
     "joint_rows",
     "walk_forward_forecasts",

@@ -8,6 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from densityjax import __version__
+from densityjax.estimators import _energy_functions, _fitting
 from densityjax.models import (
     BoltzmannConfig,
     FlowConfig,
@@ -20,9 +23,6 @@ from densityjax.models import (
     score_from_config,
 )
 from densityjax.training import checkpoint
-
-from densityjax import __version__
-from densityjax.estimators import _fitting
 
 SETTINGS = "estimator.json"
 ARRAYS = "arrays"
@@ -37,6 +37,10 @@ def _score_family(config: ScoreConfig) -> Any:
 # name in the settings: type of the config, and what builds a model of it
 FAMILIES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "flow": (FlowConfig, flow_from_config),
+    "energy": (
+        _energy_functions.ProposedEnergyConfig,
+        _energy_functions.proposed_energy_from_config,
+    ),
     "score": (ScoreConfig, _score_family),
     "boltzmann": (BoltzmannConfig, gaussian_rbm_from_config),
     "joint_energy": (JointEnergyConfig, joint_energy_from_config),
