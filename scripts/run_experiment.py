@@ -41,7 +41,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--repair", action="store_true", help="mend bars that are refused, and say how"
     )
-    parser.add_argument("--models", default="flow", help="family of models: flow")
+    parser.add_argument(
+        "--models", default="flow", help="families of models: flow (default), or flow,score"
+    )
     parser.add_argument(
         "--out", metavar="FOLDER", help="new folder of the run (default: under runs/)"
     )

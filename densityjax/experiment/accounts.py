@@ -11,6 +11,7 @@ from densityjax._typing import NumpyArray
 from densityjax.backtest import inference, metrics, rules
 from densityjax.experiment.frames import part, values
 from densityjax.market import log_returns, periods_per_year
+from densityjax.strategies.score import ScoreRule
 
 TRADING_SHARES = (0.9, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)  # of validation bars that trade
 EXIT_SHARES = (1.0, 0.7, 0.5)  # of validation bars above the exit threshold; 1 never leaves early
@@ -128,21 +129,33 @@ def trade(
             rules.Signals(return_std=recent_volatility(bars)[bars.index.get_indexer(test.index)]),
         ),
     }
+    others = {}
+    if "score_of_return" in test:
+        rule_of_score = ScoreRule(min_p_value=alarm_rate)
+        others["score_strategy"] = pipeline.decide_by_score(test, rule_of_score)
+    weights |= {name: values(each, "position_size") for name, each in others.items()}
     results = {name: backtest.run(held, prices, costs=costs) for name, held in weights.items()}
     sections = {name: account_metrics(result, per_year) for name, result in results.items()}
-    low, high = inference.sharpe_interval(
-        np.asarray(results["strategy"].returns), periods_per_year=per_year
-    )
+    for name in ("strategy", *others):
+        low, high = inference.sharpe_interval(
+            np.asarray(results[name].returns), periods_per_year=per_year
+        )
+        sections[name] |= {
+            "sharpe_ratio_low": (low, NEVER_MOVED),
+            "sharpe_ratio_high": (high, NEVER_MOVED),
+        }
     seen = decisions.loc[judged.index]
     sections["strategy"] |= {
-        "sharpe_ratio_low": (low, NEVER_MOVED),
-        "sharpe_ratio_high": (high, NEVER_MOVED),
         "in_distribution_ratio": metrics.in_distribution_ratio(values(seen, "in_distribution")),
         "average_log_prob": metrics.average_log_prob(values(judged, "log_prob")),
         "average_confidence": metrics.average_confidence(values(seen, "confidence")),
         "num_without_forecast": len(test) - len(judged),
     }
-    return _record(test, decisions, results, alarm_rate), sections
+    record = _record(test, decisions, results, alarm_rate)
+    for name, each in others.items():
+        columns = ["signal", "position_size", "reason"]
+        record = record.join(each[columns].add_prefix(f"{name.removesuffix('_strategy')}_"))
+    return record, sections
 
 
 def recent_volatility(bars: pd.DataFrame) -> NumpyArray:
@@ -173,8 +186,11 @@ def _record(
         p_value=test["p_value"],
         is_anomaly=test["p_value"] <= alarm_rate,
         drawdown=metrics.drawdowns(returns)[1:],  # the first is the start
-        equity_buy_and_hold=np.asarray(results["buy_and_hold"].equity, np.float64),
-        equity_volatility_target=np.asarray(results["volatility_target"].equity, np.float64),
+        **{
+            f"equity_{name}": np.asarray(result.equity, np.float64)
+            for name, result in results.items()
+            if name != "strategy"
+        },
     )
 
 

@@ -6,7 +6,7 @@ import shlex
 
 from densityjax.market.features import FEATURE_SETS
 
-MODELS = ("flow",)  # families of models that a run can fit
+FAMILIES = ("flow", "score")  # of models that a run can fit
 MAX_SEED = 2**32 - 1  # jax keys take 32 bits of a seed
 MAX_FEE_BPS = 10_000  # basis points: all of the notional
 
@@ -20,7 +20,7 @@ class Arguments:
       bars: file of bars, or None.
       symbol: symbol to take from a file that holds several.
       repair: whether to mend bars that strict reading refuses, with a report.
-      models: family of models: 'flow'.
+      models: families of models, joined by commas; 'flow' is always among them, for it forecasts.
       out: folder of the run; it must not exist. None names one under `runs`.
       seed: of every random choice, 0 to 2^32 - 1.
       quick: smaller models and fewer epochs, to look at the path and not at the numbers.
@@ -44,8 +44,12 @@ class Arguments:
 
     def __post_init__(self) -> None:
         """Checks what can be checked before any work."""
-        if self.models not in MODELS:
-            raise ValueError(f"models is {self.models!r}: accepted is {', '.join(MODELS)}")
+        named = self.models.split(",")
+        if "flow" not in named or set(named) - set(FAMILIES) or len(set(named)) < len(named):
+            raise ValueError(
+                f"models is {self.models!r}: accepted are 'flow' and, after commas, any of "
+                f"{', '.join(FAMILIES[1:])}"
+            )
         if not 0 <= self.fee_bps < MAX_FEE_BPS:
             raise ValueError(
                 f"fee_bps is {self.fee_bps}: accepted is 0 up to {MAX_FEE_BPS:,} basis points"
@@ -59,6 +63,11 @@ class Arguments:
         if self.bars is None and (self.symbol is not None or self.repair):
             name = "repair" if self.symbol is None else "symbol"
             raise ValueError(f"{name} is given without bars: accepted is with a file of bars only")
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The families beside the flow, in the order of `FAMILIES`."""
+        return tuple(family for family in FAMILIES[1:] if family in self.models.split(","))
 
     @property
     def name(self) -> str:

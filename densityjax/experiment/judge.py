@@ -13,6 +13,7 @@ from densityjax import backtest, pipeline
 from densityjax._typing import NumpyArray
 from densityjax.backtest import rules
 from densityjax.evaluation import calibration, density_baselines, density_scores
+from densityjax.experiment import families
 from densityjax.experiment.accounts import Metrics, choose_rule, trade
 from densityjax.experiment.frames import part, values
 from densityjax.market import log_returns
@@ -34,7 +35,7 @@ class Verdict(NamedTuple):
     """What `judge` hands over.
 
     Attributes:
-      tables: name of a Parquet file -> frame: forecast, density, signals, grid.
+      tables: name of a Parquet file -> frame: forecast, density, signals, grid, samples.
       metrics: section -> name -> number; not finite where a figure is not defined.
       rule: parameters of the chosen rule.
     """
@@ -50,8 +51,10 @@ def judge(
     *,
     num_train: int,
     states: pd.DataFrame,
+    fitted: pipeline.Pipeline,
     alarm_rate: float,
     fee_bps: float,
+    seed: int = 0,
     truth: pd.Series | None = None,
 ) -> Verdict:
     """Judges a reading on its test rows.
@@ -61,28 +64,31 @@ def judge(
       reading: of all bars, its frame with the column `split`.
       num_train: leading bars that the models were fitted on; the baselines see the same.
       states: features that the density was fitted to, of all rows of the reading at least.
+      fitted: the models that the reading is of.
       alarm_rate: p-value at or below which a state is marked, a probability.
       fee_bps: fee of a trade, basis points of its notional.
+      seed: of draws from the densities.
       truth: true log density of each bar's next return, where the market is simulated.
 
     Returns:
       The `Verdict`.
     """
     forecast = forecast_table(bars, reading, num_train=num_train, truth=truth)
-    density = reading.frame.loc[:, ["split", "close", "log_prob", "p_value"]]
+    frame, states = reading.frame, states.loc[reading.frame.index]
+    columns = [name for name in frame if str(name).startswith(("log_prob", "p_value"))]
+    density = frame.loc[:, ["split", "close", *columns]]
     costs = backtest.Costs(fee_bps=fee_bps)
-    grid, rule, grid_metrics = choose_rule(bars, reading.frame, costs)
-    signals, account_metrics = trade(bars, reading.frame, rule, costs=costs, alarm_rate=alarm_rate)
-    return Verdict(
-        {"forecast": forecast, "density": density, "grid": grid, "signals": signals},
-        {
-            "density": density_metrics(reading.frame, states.loc[reading.frame.index], alarm_rate),
-            "forecast": forecast_metrics(forecast, reading.forecast),
-            "grid": grid_metrics,
-            **account_metrics,
-        },
-        rule,
-    )
+    grid, rule, grid_metrics = choose_rule(bars, frame, costs)
+    signals, account_metrics = trade(bars, frame, rule, costs=costs, alarm_rate=alarm_rate)
+    split = frame["split"].to_numpy()
+    samples, sample_metrics = families.sample_metrics(fitted, states, split, seed)
+    found = {"density": density_metrics(frame, states, alarm_rate), "samples": sample_metrics}
+    if fitted.companions:
+        companions = fitted.companions
+        found["families"] = families.agreement_metrics(frame, companions, alarm_rate)
+    found |= {"forecast": forecast_metrics(forecast, reading.forecast), "grid": grid_metrics}
+    tables = {"forecast": forecast, "density": density, "grid": grid, "signals": signals}
+    return Verdict({**tables, "samples": samples}, {**found, **account_metrics}, rule)
 
 
 def forecast_table(

@@ -45,14 +45,18 @@ def with_reasons(metrics: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]
 
 
 def training_curves(fitted: pipeline.Pipeline) -> pd.DataFrame:
-    """Returns the losses of both models in nats per row, one row per member and epoch."""
-    return pd.concat(
-        [
-            _curves(fitted.density.history_, "density"),
-            _curves(fitted.forecaster.history_, "forecast"),
-        ],
-        ignore_index=True,
-    )
+    """Returns the losses of all models, one row per model, member and epoch.
+
+    Those of the flows are in nats per row; those of the scores are errors of denoising, which
+    compare within a model alone.
+    """
+    histories = {"density": fitted.density.history_, "forecast": fitted.forecaster.history_}
+    for family, density in fitted.companions.items():
+        histories[f"density ({family})"] = density.history_
+    if fitted.return_score is not None:
+        histories["return (score)"] = fitted.return_score.history_
+    frames = [_curves(history, model) for model, history in histories.items()]
+    return pd.concat(frames, ignore_index=True)
 
 
 def config(

@@ -1,7 +1,7 @@
 """One run from arguments to a folder: data, fits, forecasts, tests, positions, report.
 
     runs/NAME/  config.json  metrics.json  forecast.parquet  density.parquet  signals.parquet
-                grid.parquet  training.parquet  checkpoint/  report.html
+                grid.parquet  samples.parquet  training.parquet  checkpoint/  report.html
 
 Models learn on the first rows, every threshold and the rule are chosen on the next, and the last
 rows are looked at once. The folder is written under a temporary name and renamed at the end.
@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from densityjax import market, pipeline, report
-from densityjax.estimators import FlowDensity, ReturnForecaster, forecast_rows
+from densityjax.estimators import FlowDensity, ReturnForecaster, ReturnScore, forecast_rows
 from densityjax.experiment import record
 from densityjax.experiment.arguments import Arguments
 from densityjax.experiment.data import Data, check_usable, load, purge, split_bars
+from densityjax.experiment.families import densities
 from densityjax.experiment.folders import check_new, new_folder, write_json
 from densityjax.experiment.judge import judge
 from densityjax.market.features import feature_support
@@ -29,8 +30,8 @@ Progress = Callable[[str, float], None]  # stage in words, share of it done
 
 ALARM_RATE = 0.01  # share of ordinary bars that are marked as anomalies
 TRANSFORMS = {"real": "identity", "positive": "log", "unit_interval": "logit"}
-QUICK_EPOCHS = 10  # of both models
-QUICK_MEMBERS = 2  # flows of the forecaster's ensemble
+QUICK_EPOCHS = 10  # of all models
+QUICK_MEMBERS = 2  # of each ensemble of forecasts
 
 
 def run(arguments: Arguments, progress: Progress | None = None) -> pathlib.Path:
@@ -103,8 +104,10 @@ def _write_run(
         reading,
         num_train=parts["train"].stop,
         states=market.compute_features(bars, arguments.state_features),
+        fitted=fitted,
         alarm_rate=ALARM_RATE,
         fee_bps=arguments.fee_bps,
+        seed=arguments.seed,
         truth=data.truth,
     )
     clock.lap("judge")
@@ -124,7 +127,7 @@ def _write_run(
 def fit(
     arguments: Arguments, bars: pd.DataFrame, parts: dict[str, slice], tell: Progress
 ) -> pipeline.Pipeline:
-    """Fits both models to the training rows; the validation rows calibrate the p-values.
+    """Fits all models to the training rows; the validation rows calibrate the p-values.
 
     Args:
       arguments: of the run.
@@ -140,30 +143,46 @@ def fit(
         tell(stage, 0.0)
         return lambda done: tell(stage, done.epoch / done.num_epochs)
 
-    forecaster, density = _models(arguments)
+    blank = _models(arguments)
     state = market.compute_features(bars, arguments.state_features)
     check_usable(bars, state.index.intersection(forecast_rows(bars).index), parts)
-    forecaster.fit(bars.iloc[parts["train"]], callback=callback("fitting the forecaster"))
+    past = bars.iloc[parts["train"]]
+    blank.forecaster.fit(past, callback=callback("fitting the forecaster"))
     train, validation = (
         state.loc[state.index.isin(bars.index[parts[name]])] for name in ("train", "validation")
     )
-    density.set_params(transforms=[TRANSFORMS[feature_support(name)] for name in state.columns])
-    density.fit(
-        train, calibration=validation, callback=callback("fitting the density of the state")
-    )
-    return pipeline.Pipeline(arguments.state_features, density, forecaster)
+    transforms = [TRANSFORMS[feature_support(name)] for name in state.columns]
+    for family, density in densities(blank).items():
+        density.set_params(transforms=transforms)
+        told = callback(f"fitting the {family}'s density of the state")
+        density.fit(train, calibration=validation, callback=told)
+    if blank.return_score is not None:
+        told = callback("fitting the score of the return")
+        blank.return_score.fit(past, callback=told)
+    return blank
 
 
-def _models(arguments: Arguments) -> tuple[ReturnForecaster, FlowDensity]:
-    """Returns both models, not fitted yet."""
-    forecaster = ReturnForecaster(random_state=arguments.seed)
-    density = FlowDensity(
-        random_state=arguments.seed, false_alarm_rate=ALARM_RATE, purge=purge(arguments)
+def _models(arguments: Arguments) -> pipeline.Pipeline:
+    """Returns the models, not fitted yet."""
+    options = {
+        "random_state": arguments.seed,
+        "false_alarm_rate": ALARM_RATE,
+        "purge": purge(arguments),
+    }
+    models = pipeline.Pipeline(
+        arguments.state_features,
+        FlowDensity(**options),
+        ReturnForecaster(random_state=arguments.seed),
+        {family: pipeline.COMPANIONS[family](**options) for family in arguments.companions},
+        ReturnScore(random_state=arguments.seed) if "score" in arguments.companions else None,
     )
     if arguments.quick:
-        forecaster.set_params(num_epochs=QUICK_EPOCHS, num_members=QUICK_MEMBERS)
-        density.set_params(num_epochs=QUICK_EPOCHS)
-    return forecaster, density
+        for density in densities(models).values():
+            density.set_params(num_epochs=QUICK_EPOCHS)
+        for ensemble in (models.forecaster, models.return_score):
+            if ensemble is not None:
+                ensemble.set_params(num_epochs=QUICK_EPOCHS, num_members=QUICK_MEMBERS)
+    return models
 
 
 def split_names(index: pd.Index, all_bars: pd.Index, parts: dict[str, slice]) -> np.ndarray:

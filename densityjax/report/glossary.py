@@ -14,9 +14,12 @@ from densityjax.report.terms import SECTIONS, TERMS, Term
 MISSING = "–"  # noqa: RUF001 an en dash stands for a value that is not there
 SECTION_SPLIT = {
     "density": "test",
+    "families": "test",
+    "samples": "train",
     "forecast": "test",
     "grid": "validation",
     "strategy": "test",
+    "score_strategy": "test",
     "buy_and_hold": "test",
     "volatility_target": "test",
 }

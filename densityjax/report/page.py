@@ -48,6 +48,8 @@ def build_page(record: Record) -> str:
     """
     parts = [("data", "Data and split", sections.data(record))]
     for plot in PLOTS:
+        if plot.name == "agreement" and "families" not in record.metrics:
+            continue  # one family has none to agree with
         content = sections.plot_section(record, plot)
         if plot.name == "equity":
             content += sections.comparison(record)

@@ -12,6 +12,11 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from densityjax.report import style
+from densityjax.report.plots_families import (
+    correlations_beside_data,
+    density_agreement,
+    samples_beside_data,
+)
 from densityjax.report.plots_forecast import forecast_fan, log_score_difference, pit_histogram
 from densityjax.report.plots_market import energy_histogram, price_with_anomalies, training_curves
 from densityjax.report.plots_strategy import (
@@ -61,6 +66,28 @@ PLOTS: tuple[Plot, ...] = (
         "bars mean that the market has moved away from what was learned. The last bins hold "
         "everything beyond them.",
         lambda record: energy_histogram(record.density),
+    ),
+    Plot(
+        "agreement",
+        "Do the families agree?",
+        "Test rows, one dot per bar. Families learned the same rows in different ways; where they "
+        "agree, what they say of a bar does not hang on the family. Dots below the line are bars "
+        "that the other family finds stranger than the flow does.",
+        lambda record: density_agreement(record.density),
+    ),
+    Plot(
+        "samples",
+        "Samples beside the data",
+        "States drawn from each fitted density beside rows of the training data: a good density "
+        "draws what the market does. The last bins hold everything beyond them.",
+        lambda record: samples_beside_data(record.samples),
+    ),
+    Plot(
+        "correlations",
+        "Correlations of samples beside those of the data",
+        "One dot per pair of features. Dots on the line move together in the samples as much as in "
+        "the data; those inside the band differ by no more than two such samples do.",
+        lambda record: correlations_beside_data(record.samples),
     ),
     Plot(
         "fan",

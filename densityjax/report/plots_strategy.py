@@ -17,6 +17,7 @@ from densityjax.report.record import MissingRecordError, column, require
 
 EQUITIES = (
     ("equity", "strategy", style.BLUE),
+    ("equity_score_strategy", "score strategy", style.PURPLE),
     ("equity_buy_and_hold", "buy and hold", style.ORANGE),
     ("equity_volatility_target", "volatility target", style.GREEN),
 )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import pandas as pd
 
 TIMED = ("forecast", "signals", "density")
-UNTIMED = ("grid", "training")
+UNTIMED = ("grid", "training", "samples")
 
 
 class Record(NamedTuple):
@@ -24,9 +24,10 @@ class Record(NamedTuple):
       metrics: section to name to value; a missing number is None with `name + "_reason"` beside it.
       forecast: one row per bar, the forecast of the next log return, or None.
       signals: one row per test bar, signal, position and equity, or None.
-      density: one row per bar, log density and p-value of the state, or None.
+      density: one row per bar, log density and p-value of the state by each family, or None.
       grid: one row per rule tried on the validation rows, or None.
-      training: one row per model, member and epoch, losses in nats, or None.
+      training: one row per model, member and epoch, losses, or None.
+      samples: one row per drawn state and per row of the data beside them, or None.
     """
 
     folder: pathlib.Path
@@ -37,6 +38,7 @@ class Record(NamedTuple):
     density: pd.DataFrame | None
     grid: pd.DataFrame | None
     training: pd.DataFrame | None
+    samples: pd.DataFrame | None
 
 
 class MissingRecordError(ValueError):

@@ -16,6 +16,8 @@ from densityjax.report.terms import SECTIONS
 HEADLINES: tuple[tuple[str, str], ...] = (
     ("density", "log_likelihood_test"),
     ("density", "alarm_rate_test"),
+    ("families", "log_likelihood_test_score"),
+    ("families", "rank_correlation_score"),
     ("forecast", "log_score"),
     ("forecast", "log_score_gjr_skewt"),
     ("forecast", "diebold_mariano_gjr_skewt"),
@@ -30,6 +32,9 @@ HEADLINES: tuple[tuple[str, str], ...] = (
     ("strategy", "sharpe_ratio_low"),
     ("strategy", "sharpe_ratio_high"),
     ("strategy", "max_drawdown"),
+    ("score_strategy", "total_return"),
+    ("score_strategy", "sharpe_ratio"),
+    ("score_strategy", "max_drawdown"),
     ("buy_and_hold", "total_return"),
     ("buy_and_hold", "sharpe_ratio"),
     ("buy_and_hold", "max_drawdown"),

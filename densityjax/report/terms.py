@@ -4,65 +4,10 @@
 Kinds: count, fraction (shown in percent), nats, ratio, p_value, number.
 """
 
-from typing import NamedTuple
-
-
-class Term(NamedTuple):
-    """One entry of the glossary.
-
-    Attributes:
-      label: the name in words.
-      kind: how the value is written: count, fraction, nats, ratio, p_value or number.
-      sentence: what the number means, in one sentence without jargon where that can be.
-    """
-
-    label: str
-    kind: str
-    sentence: str
-
+from densityjax.report.term import Term
+from densityjax.report.terms_density import DENSITY, FAMILIES, SAMPLES
 
 INTERVAL = "95 %"  # coverage of the interval of the Sharpe ratio
-_LOG_LIKELIHOOD = (
-    "Mean log density of the {} market states, in the units of the features; higher is better, "
-    "and only values for the same features compare."
-)
-_DENSITY = {
-    "log_likelihood_train": Term(
-        "log likelihood, train", "nats", _LOG_LIKELIHOOD.format("training")
-    ),
-    "log_likelihood_validation": Term(
-        "log likelihood, validation", "nats", _LOG_LIKELIHOOD.format("validation")
-    ),
-    "log_likelihood_test": Term("log likelihood, test", "nats", _LOG_LIKELIHOOD.format("test")),
-    "log_likelihood_test_gaussian_mixture": Term(
-        "log likelihood of a Gaussian mixture, test",
-        "nats",
-        "That of a mixture of up to sixteen normal laws, fitted to the same rows; the validation "
-        "rows choose how many.",
-    ),
-    "log_likelihood_test_kernels": Term(
-        "log likelihood of kernels, test",
-        "nats",
-        "That of a kernel density estimate of the same rows; the validation rows choose its width.",
-    ),
-    "bits_per_dimension_test": Term(
-        "bits per dimension, test",
-        "nats",
-        "The test log likelihood with its sign turned, per feature and in bits; lower is better, "
-        "and it too depends on the units of the features.",
-    ),
-    "alarm_rate_nominal": Term(
-        "alarm rate, nominal",
-        "fraction",
-        "Share of bars like the validation rows that may raise an alarm, chosen before the run.",
-    ),
-    "alarm_rate_test": Term(
-        "alarm rate, test",
-        "fraction",
-        "Share of test bars that did raise an alarm; markets drift, so it differs from the nominal "
-        "rate, which holds for bars like the validation rows alone.",
-    ),
-}
 _FORECAST = {
     "num_scored": Term(
         "bars scored",
@@ -292,10 +237,13 @@ _MONEY = {
 TERMS: dict[tuple[str, str], Term] = {
     (section, name): term
     for section, terms in {
-        "density": _DENSITY,
+        "density": DENSITY,
+        "families": FAMILIES,
+        "samples": SAMPLES,
         "forecast": _FORECAST,
         "grid": _GRID,
         "strategy": _MONEY,
+        "score_strategy": _MONEY,
         "buy_and_hold": _MONEY,
         "volatility_target": _MONEY,
     }.items()
@@ -303,9 +251,22 @@ TERMS: dict[tuple[str, str], Term] = {
 }
 SECTIONS: dict[str, tuple[str, str]] = {
     "density": ("Density of the market state", "How well the model knows ordinary conditions."),
+    "families": (
+        "Families side by side",
+        "Densities of the same features, fitted to the same rows in different ways.",
+    ),
+    "samples": (
+        "Samples",
+        "States drawn from the densities, and how far they are from the data.",
+    ),
     "forecast": ("Forecast of the next return", "One forecast per bar, scored when it came."),
     "grid": ("Choice of the rule", "Rules compared on rows that are not used to judge the winner."),
     "strategy": ("Strategy", "The chosen rule on rows that had no part in choosing it."),
+    "score_strategy": (
+        "Score strategy",
+        "Long or short by the score of the next return, in the size of its confidence; its "
+        "thresholds are set in advance, not chosen on these bars.",
+    ),
     "buy_and_hold": ("Buy and hold", "The market itself, held from the first bar to the last."),
     "volatility_target": (
         "Volatility target",

@@ -25,7 +25,7 @@ run_module = importlib.import_module("densityjax.experiment.run")
 NUM_BARS = 2_400
 FILES = (
     "checkpoint config.json density.parquet forecast.parquet grid.parquet metrics.json "
-    "report.html signals.parquet training.parquet"
+    "report.html samples.parquet signals.parquet training.parquet"
 )
 STAGES = (
     "reading bars",
@@ -34,6 +34,11 @@ STAGES = (
     "testing the forecast",
     "writing the run",
     "writing the report",
+)
+FITS = (
+    "fitting the flow's density of the state",
+    "fitting the score's density of the state",
+    "fitting the score of the return",
 )
 REALISED = ("return_next", "log_prob", "log_prob_ewma_t", "log_prob_gjr_skewt", "cdf")
 
@@ -68,7 +73,8 @@ def finished(bars_file, tmp_path_factory):
 
 
 def arguments_of(bars_file, folder):
-    return Arguments(bars=str(bars_file), out=str(folder), quick=True, seed=3)
+    out, models = str(folder), "flow,score"
+    return Arguments(bars=str(bars_file), out=out, models=models, quick=True, seed=3)
 
 
 def read_json(path):
@@ -94,6 +100,7 @@ def verdict_of(fitted, bars, truth=None):
         reading_of(fitted, bars),
         num_train=parts_of(bars)["train"].stop,
         states=market.compute_features(bars, fitted.state_features),
+        fitted=fitted,
         alarm_rate=run_module.ALARM_RATE,
         fee_bps=5.0,
         truth=truth,
@@ -116,7 +123,8 @@ def test_the_folder_is_complete_and_nothing_lies_beside_it(finished):
 def test_every_number_is_finite_or_null_with_its_reason(finished):
     metrics = read_json(finished[0] / "metrics.json")
     assert set(metrics) == {
-        "density", "forecast", "grid", "strategy", "buy_and_hold", "volatility_target",
+        "density", "families", "samples", "forecast", "grid", "strategy", "score_strategy",
+        "buy_and_hold", "volatility_target",
     }  # fmt: skip
     for section in metrics.values():
         for name, value in section.items():
@@ -177,7 +185,7 @@ def test_the_same_seed_gives_the_same_numbers(finished, bars_file, tmp_path):
     stages = []
     folder = run(arguments_of(bars_file, tmp_path / "two"), lambda *told: stages.append(told))
     assert read_json(folder / "metrics.json") == read_json(finished[0] / "metrics.json")
-    assert set(STAGES) <= {stage for stage, _ in stages}
+    assert {*STAGES, *FITS} <= {stage for stage, _ in stages}
     assert all(0.0 <= share <= 1.0 for _, share in stages)
     first, second = (read_json(one / "config.json") for one in (finished[0], folder))
     for config in (first, second):
@@ -279,6 +287,30 @@ def test_where_every_rule_loses_the_flat_rule_is_chosen_and_nothing_is_held(fini
     assert (record["equity"] == 1.0).all()
     assert sections["strategy"]["total_return"] == 0.0
     assert set(record["reason"]) <= {"flat rule", "weak forecast", "out of distribution"}
+
+
+def test_the_score_family_reads_the_same_bars_and_trades_by_its_own_rule(finished, simulated):
+    folder, fitted = finished
+    density = pd.read_parquet(folder / "density.parquet")
+    state = market.compute_features(simulated.bars, "flow").loc[density.index]
+    score = fitted.companions["score"]
+    np.testing.assert_array_equal(density["log_prob_score"], score.score_samples(state))
+    np.testing.assert_array_equal(density["p_value_score"], score.p_value(state))
+    record = pd.read_parquet(folder / "signals.parquet")
+    scores = fitted.return_score.predict(simulated.bars)
+    chosen = scores.index.get_indexer(record.index)
+    side = np.sign(scores.member_scores[chosen].mean(axis=1))
+    traded = record["score_reason"].isin(["long", "short"]).to_numpy()
+    assert traded.any()
+    np.testing.assert_array_equal(np.sign(record["score_signal"])[traded], side[traded])
+    assert (record["score_position_size"][~traded] == 0.0).all()
+    is_late = np.arange(len(record)) >= 20  # the rule asks for twenty bars before it trades
+    is_strange = (density["p_value_score"].loc[record.index] <= run_module.ALARM_RATE).to_numpy()
+    expected = np.where(is_strange & is_late, "out of distribution", record["score_reason"])
+    np.testing.assert_array_equal(record["score_reason"][is_late], expected[is_late])
+    found = read_json(folder / "metrics.json")
+    total = record["equity_score_strategy"].iloc[-1] - 1.0
+    assert found["score_strategy"]["total_return"] == pytest.approx(total, abs=1e-6)
 
 
 def test_sig_03_the_run_writes_the_whole_signal_record(finished):
@@ -388,7 +420,9 @@ def test_the_hash_sees_every_value_time_and_name(simulated):
         ({"fee_bps": float("nan")}, "fee_bps is nan"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**32}, "seed is 4294967296"),
-        ({"models": "gan"}, "models is 'gan': accepted is flow"),
+        ({"models": "gan"}, "models is 'gan': accepted are 'flow' and, after commas, any of score"),
+        ({"models": "score"}, "models is 'score': accepted are 'flow'"),
+        ({"models": "flow,flow"}, "models is 'flow,flow'"),
         ({"state_features": "moon"}, "state_features is 'moon': accepted are flow, score, energy"),
         ({"symbol": "BTC"}, "symbol is given without bars"),
     ],

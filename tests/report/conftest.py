@@ -58,6 +58,7 @@ def signals_frame(rng, forecast):
     frame["drawdown"] = frame["equity"] / frame["equity"].cummax() - 1
     frame["equity_buy_and_hold"] = np.cumprod(1 + market)
     frame["equity_volatility_target"] = np.cumprod(1 + 0.6 * market)
+    frame["equity_score_strategy"] = np.cumprod(1 - 0.2 * market)
     return frame
 
 
@@ -86,6 +87,16 @@ def training_frame(rng):
                 validation = train + 0.1 + 0.00015 * (epoch - 15) ** 2
                 rows.append((model, member, epoch, train, validation))
     return pd.DataFrame(rows, columns=["model", "member", "epoch", "train_loss", "validation_loss"])
+
+
+def samples_frame(rng):
+    """Two features of the data, and draws of two families that differ in one correlation."""
+    frames = []
+    for source, correlation in (("data", 0.8), ("flow", 0.8), ("score", -0.4)):
+        rows = rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], 400)
+        rows = pd.DataFrame(rows * [0.01, 3.0], columns=["return_1", "log_volatility_20"])
+        frames.append(rows.assign(source=source))
+    return pd.concat(frames, ignore_index=True)
 
 
 def metrics_of(grid):
@@ -164,12 +175,14 @@ def write_run():
         density = forecast[["split", "close"]].copy()
         density["log_prob"] = 4.0 * rng.standard_t(6, num_bars) - 8.0
         density["p_value"] = density["log_prob"].rank(pct=True)
+        density["log_prob_score"] = density["log_prob"] + rng.normal(1.0, 2.0, num_bars)
         frames = {
             "forecast": forecast,
             "signals": signals_frame(rng, forecast),
             "density": density,
             "grid": grid,
             "training": training_frame(rng),
+            "samples": samples_frame(rng),
         }
         for name, frame in frames.items():
             frame.to_parquet(folder / f"{name}.parquet")

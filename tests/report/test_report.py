@@ -20,6 +20,11 @@ from densityjax.report.glossary import (
     format_value,
     rows_text,
 )
+from densityjax.report.plots_families import (
+    correlations_beside_data,
+    density_agreement,
+    samples_beside_data,
+)
 from densityjax.report.plots_forecast import fan_rows, log_score_difference, pit_histogram
 from densityjax.report.plots_market import price_with_anomalies, training_curves
 from densityjax.report.plots_strategy import (
@@ -29,7 +34,7 @@ from densityjax.report.plots_strategy import (
 )
 from densityjax.report.terms import TERMS
 
-FRAMES = ("forecast", "signals", "density", "grid", "training")
+FRAMES = ("forecast", "signals", "density", "grid", "training", "samples")
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
 
@@ -155,7 +160,10 @@ def test_every_number_says_over_which_rows(page):
 
 def test_sections_come_in_the_order_of_the_story(page):
     order = re.findall(r"<section id=\"(\w+)\"", page)
-    expected = "data price energy fan log_score pit violations training equity position grid"
+    expected = (
+        "data price energy agreement samples correlations fan log_score pit violations training "
+        "equity position grid"
+    )
     assert order == [*expected.split(), "metrics"]
 
 
@@ -165,7 +173,7 @@ def test_a_missing_file_costs_its_plots_only_and_is_named(run_folder, missing, m
     monkeypatch.setattr(style, "to_svg", lambda figure: "<svg/>")  # pictures are tested above
     page = report.write_report(run_folder).read_text(encoding="utf-8")
     left_out = page.count(f"{missing}.parquet was not written by this run")
-    alone = {"forecast": 3, "signals": 2, "density": 1, "grid": 1, "training": 1}
+    alone = {"forecast": 3, "signals": 2, "density": 2, "grid": 1, "training": 1, "samples": 2}
     assert left_out == alone[missing]
     assert page.count("<figure>") == len(report.PLOTS) - left_out
 
@@ -181,7 +189,36 @@ def test_metrics_alone_make_a_page(tmp_path):
     record_with(tmp_path, strategy={"sharpe_ratio": 0.5})
     page = report.write_report(tmp_path).read_text(encoding="utf-8")
     assert "<figure>" not in page
-    assert page.count("left out") == len(report.PLOTS) + 1  # the table of violations too
+    # The table of violations too, and no line on families that agree: there is one.
+    assert page.count("left out") == len(report.PLOTS)
+    assert "Do the families agree?" not in page
+
+
+def test_plots_of_families_show_what_differs(run_folder):
+    record = report.read_record(run_folder)
+    (axes,) = correlations_beside_data(record.samples).axes
+    labels = {line.get_label(): line for line in axes.get_lines()}
+    shown = next(label for label in labels if label.startswith("score"))
+    table = record.samples.groupby("source").corr(method="spearman")["log_volatility_20"]
+    differ = abs(table["score", "return_1"] - table["data", "return_1"])
+    assert differ > 1.0
+    assert f"largest difference {differ:.2f}" in shown
+    assert labels[shown].get_ydata()[0] == pytest.approx(table["score", "return_1"])
+    (axes,) = density_agreement(record.density).axes
+    test = record.density[record.density["split"] == "test"]
+    rank = test["log_prob"].corr(test["log_prob_score"], method="spearman")
+    assert f"{rank:.2f}" in axes.get_title(loc="left")
+    names = [panel.get_title(loc="left") for panel in samples_beside_data(record.samples).axes]
+    assert names[:2] == ["return 1", "log volatility 20"]
+
+
+def test_samples_beyond_the_panel_are_counted_in_its_last_bin(run_folder):
+    samples = report.read_record(run_folder).samples
+    samples.loc[samples["source"] == "flow", "return_1"] = 99.0
+    axes = samples_beside_data(samples).axes[0]
+    heights = {patch.get_label(): patch.get_data().values for patch in axes.patches}
+    assert heights["flow"][-1] == pytest.approx(1.0)
+    assert heights["data"].sum() == pytest.approx(1.0)
 
 
 def test_the_page_replaces_an_older_one_and_leaves_nothing_else(run_folder, monkeypatch):

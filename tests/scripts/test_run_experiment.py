@@ -164,7 +164,7 @@ def test_words_and_folders_that_are_not_accepted_are_refused(tmp_path, capsys, m
     file = tmp_path / "file"
     file.touch()
     assert "unknown dataset 'moon'; accepted: nasdaq" in refused(["--dataset", "moon"], capsys)
-    assert "models is 'gan': accepted is flow" in refused(["--models", "gan"], capsys)
+    assert "models is 'gan': accepted are 'flow'" in refused(["--models", "gan"], capsys)
     assert "no such file: nowhere.csv" in refused(["--bars", "nowhere.csv"], capsys)
     assert "exists: accepted is a new folder" in refused(["--out", str(tmp_path)], capsys)
     told = refused(["--out", str(file / "run")], capsys)

@@ -1,52 +1,36 @@
-"""From bars to decisions with fitted models: one object for experiment, live use and refits.
-
-    bars -> state features -> density -> p-value  \
-                                                   -> signals -> rule -> target weights
-    bars -> context -> forecast -> mean, sd, ES   /
-
-Every row of a `reading` uses bars up to that row alone; nothing here shifts time.
-"""
+"""Fitted models, what they say of bars, and the folder that they are kept in."""
 
 import json
 import os
+import types
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from densityjax import backtest
-from densityjax.backtest import rules
-from densityjax.estimators import FlowDensity, ReturnForecaster
+from densityjax._typing import Array
+from densityjax.estimators import (
+    FlowDensity,
+    ReturnForecaster,
+    ReturnScore,
+    ScoreDensity,
+    TabularDensity,
+)
 from densityjax.market import compute_features, log_returns
 from densityjax.market.features import longest_window
 from densityjax.models import ReturnDistribution
-from densityjax.strategies import flow as flow_strategy
+from densityjax.strategies import score_reading, score_vote
 from densityjax.training import checkpoint
 
 TAIL_CONFIDENCE = 0.95  # of the expected shortfall that sizes positions
 GAIN_RANGE = (1e-7, 1.0 - 1e-7)  # probability of a gain: nearer to 0 or 1 single precision ends
-DECIDING = (
-    "log_prob",
-    "p_value",
-    "expected_return",
-    "return_std",
-    "expected_shortfall",
-    "short_expected_shortfall",
-    "latent_return",
-)
 SETTINGS, DENSITY, FORECASTER = "pipeline.json", "density", "forecaster"  # in a saved folder
-# What rules are told of a bar without a forecast: stranger than any gate lets pass.
-QUIET = {
-    "expected_z": 0.0,
-    "p_value": -1.0,
-    "expected_shortfall": 1.0,
-    "short_expected_shortfall": 1.0,
-    "return_std": 1.0,
-    "expected_return": 0.0,
-    "latent_return": 0.0,
-    "log_prob": 0.0,
-}
+RETURN_SCORE = "return_score"
+COMPANIONS: dict[str, type[TabularDensity]] = {"score": ScoreDensity}  # family -> its density
 
 
 class Pipeline(NamedTuple):
@@ -56,11 +40,15 @@ class Pipeline(NamedTuple):
       state_features: name of the feature set of the density.
       density: density of the market's state.
       forecaster: forecaster of the next return.
+      companions: family -> its density of the same state.
+      return_score: score of the next return, or None.
     """
 
     state_features: str
     density: FlowDensity
     forecaster: ReturnForecaster
+    companions: Mapping[str, TabularDensity] = types.MappingProxyType({})
+    return_score: ReturnScore | None = None
 
 
 class Reading(NamedTuple):
@@ -71,7 +59,9 @@ class Reading(NamedTuple):
         the features), p_value, expected_return, return_std (log returns), expected_z,
         latent_return (the standard normal score of P(return > 0): z, were the law normal), and the
         mean losses in the worst 5 % of cases: expected_shortfall of a unit long position,
-        short_expected_shortfall of a short one.
+        short_expected_shortfall of a short one. For each companion log_prob_FAMILY and
+        p_value_FAMILY. With a score of the next return also score_of_return (mean over members, per
+        standard deviation), score_direction and score_confidence, as the members vote.
       forecast: the forecast densities of the same rows.
       state_columns: names of the features that the density read, in its order.
       left_out: names of the features that these bars do not give.
@@ -130,6 +120,11 @@ def read(pipeline: Pipeline, bars: pd.DataFrame) -> Reading:
         },
         index=both,
     )
+    for family, density in pipeline.companions.items():
+        frame[f"log_prob_{family}"] = density.score_samples(state)
+        frame[f"p_value_{family}"] = density.p_value_of_log_prob(frame[f"log_prob_{family}"])
+    if pipeline.return_score is not None:
+        frame = frame.join(vote_of_scores(pipeline.return_score, bars))
     finite = np.isfinite(frame.drop(columns="return_next").to_numpy())
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
@@ -138,103 +133,38 @@ def read(pipeline: Pipeline, bars: pd.DataFrame) -> Reading:
     return Reading(frame, forecast, tuple(state.columns), tuple(left_out))
 
 
-def on_every_bar(frame: pd.DataFrame, bars: pd.DataFrame) -> pd.DataFrame:
-    """Lays the rows of a reading out on every bar from the first of them to the last.
-
-    Money knows no gaps: an account lives through bars without a forecast (those whose features
-    reach into a repaired gap), and is flat in them.
+def vote_of_scores(return_score: ReturnScore, bars: pd.DataFrame) -> pd.DataFrame:
+    """Reads the score of the return after each bar, and lets its members vote on a direction.
 
     Args:
-      frame: rows of a reading.
-      bars: all bars.
+      return_score: fitted.
+      bars: frame of bars.
 
     Returns:
-      Frame of contiguous bars: the columns of `frame`, NaN where there is no forecast but for
-      close, and has_forecast.
+      Frame with a row per bar with enough history: score_of_return, score_direction (1, 0, -1) and
+      score_confidence, a share of validation rows, in [0, 1].
     """
-    every = bars.loc[frame.index[0] : frame.index[-1]]
-    full = frame.reindex(every.index)
-    full["has_forecast"] = every.index.isin(frame.index)
-    full["close"] = every["close"]
-    return full
-
-
-def _quiet(frame: pd.DataFrame) -> pd.DataFrame:
-    """Fills bars without a forecast with values on which every rule is flat; no other NaN."""
-    if "has_forecast" not in frame:
-        return frame
-    is_missing = ~frame["has_forecast"].to_numpy(bool)
-    filled = frame.copy()
-    for name, value in QUIET.items():
-        filled.loc[is_missing, name] = value
-    return filled
-
-
-def signals(frame: pd.DataFrame) -> rules.Signals:
-    """Returns the columns of a reading that trading rules read, float32."""
-    frame = _quiet(frame)
-    return rules.Signals(
-        expected_z=frame["expected_z"].to_numpy(np.float32),
-        density_p_value=frame["p_value"].to_numpy(np.float32),
-        expected_shortfall=frame["expected_shortfall"].to_numpy(np.float32),
-        return_std=frame["return_std"].to_numpy(np.float32),
-        short_expected_shortfall=frame["short_expected_shortfall"].to_numpy(np.float32),
-    )
-
-
-def decide(frame: pd.DataFrame, params: rules.ThresholdParams) -> pd.DataFrame:
-    """Turns a reading into signals and target weights.
-
-    Args:
-      frame: the frame of a `Reading`.
-      params: of the threshold rule; the rule starts flat at the first row.
-
-    Returns:
-      Frame with the rows of `frame`: signal (1, 0, -1), confidence, in_distribution, latent_return,
-      position_size (target weight decided at the close, in equity) and reason in words.
-    """
-    frame = _quiet(frame)
-    rule = flow_strategy.FlowRule(
-        entry_z=float(params.entry_z),
-        risk_budget=float(params.risk_budget),
-        min_p_value=float(params.min_p_value),
-        max_position=float(params.max_weight),
-    )
-    record = flow_strategy.flow_signals(
-        rule,
-        **{name: frame[name].to_numpy(np.float32) for name in DECIDING},
-    )
-    position = np.asarray(rules.apply_rule(rules.threshold_rule, params, signals(frame)))
-    reason = np.array([flow_strategy.Reason(code).name.lower() for code in record.reason])
-    reason = np.char.replace(reason, "_", " ").astype(object)
-    reason[(position != 0) & (record.signal == 0)] = "held"
-    is_signal = record.signal != 0
-    reason[is_signal & (position == 0)] = "no risk budget"
-    if not float(params.allow_short):
-        reason[(position == 0) & (record.signal < 0)] = "short not allowed"
-    if not float(params.max_weight):
-        reason[is_signal] = "flat rule"
-    if "has_forecast" in frame:
-        reason[~frame["has_forecast"].to_numpy(bool)] = "no forecast"
+    scores = return_score.predict(bars)
+    ruler = return_score.validation_scores_
+    votes = _vote(scores.member_scores, score_reading.confidence(scores.member_scores, ruler))
     return pd.DataFrame(
         {
-            "signal": record.signal.astype(int),
-            "confidence": record.confidence,
-            "in_distribution": record.in_distribution,
-            "latent_return": record.latent_return,
-            "position_size": position,
-            "reason": reason,
+            "score_of_return": scores.standard_score,
+            "score_direction": np.asarray(votes.direction),
+            "score_confidence": np.minimum(np.asarray(votes.confidence), 1.0),
         },
-        index=frame.index,
+        index=scores.index,
     )
 
 
-def prices(bars: pd.DataFrame, index: pd.Index) -> backtest.Prices:
-    """Returns the prices of some bars as the engine takes them."""
-    chosen = bars.loc[index]
-    return backtest.Prices(
-        *(chosen[name].to_numpy(np.float64) for name in ("open", "high", "low", "close"))
-    )
+@jax.jit
+def _vote(member_scores: Array, confidence: Array) -> score_vote.Vote:
+    """Votes by the mean of the members, [N, M], row by row."""
+
+    def one(scores: Array, confidence: Array) -> score_vote.Vote:
+        return score_vote.vote(score_vote.mean, scores, confidence, jnp.ones(scores.shape, bool))
+
+    return jax.vmap(one)(member_scores, confidence)
 
 
 def save(pipeline: Pipeline, path: str | os.PathLike) -> None:
@@ -247,11 +177,22 @@ def save(pipeline: Pipeline, path: str | os.PathLike) -> None:
     Raises:
       ValueError: if the folder holds anything else.
     """
-    checkpoint.check_replaceable(path, (SETTINGS, DENSITY, FORECASTER), "a saved pipeline")
+    companions = {f"{DENSITY}_{family}": each for family, each in pipeline.companions.items()}
+    known = [f"{DENSITY}_{family}" for family in COMPANIONS]
+    names = (SETTINGS, DENSITY, FORECASTER, RETURN_SCORE, *known)
+    checkpoint.check_replaceable(path, names, "a saved pipeline")
     with checkpoint.replacing(path) as staging:
         pipeline.density.save(staging / DENSITY)
         pipeline.forecaster.save(staging / FORECASTER)
-        settings = {"state_features": pipeline.state_features}
+        for name, density in companions.items():
+            density.save(staging / name)
+        if pipeline.return_score is not None:
+            pipeline.return_score.save(staging / RETURN_SCORE)
+        settings = {
+            "state_features": pipeline.state_features,
+            "companions": list(pipeline.companions),
+            "has_return_score": pipeline.return_score is not None,
+        }
         (staging / SETTINGS).write_text(json.dumps(settings))
 
 
@@ -273,4 +214,10 @@ def load(path: str | os.PathLike) -> Pipeline:
     settings = json.loads((folder / SETTINGS).read_text())
     density = FlowDensity.load(folder / DENSITY)
     forecaster = ReturnForecaster.load(folder / FORECASTER)
-    return Pipeline(settings["state_features"], density, forecaster)
+    companions = {
+        family: COMPANIONS[family].load(folder / f"{DENSITY}_{family}")
+        for family in settings.get("companions", ())
+    }
+    has_score = settings.get("has_return_score", False)
+    return_score = ReturnScore.load(folder / RETURN_SCORE) if has_score else None
+    return Pipeline(settings["state_features"], density, forecaster, companions, return_score)
