@@ -66,3 +66,12 @@ def test_equal_arguments_give_the_same_object():
 def test_a_wrong_argument_is_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         adamw(**{"num_steps": 10, **wrong})
+
+
+def test_what_is_frozen_does_not_decay():
+    params = {"frozen": {"kernel": jnp.ones(3)}, "network": {"kernel": jnp.ones(3)}}
+    optimizer = adamw(num_steps=10, learning_rate=0.1, weight_decay=0.5)
+    still = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(still, optimizer.init(params), params)
+    assert not np.any(updates["frozen"]["kernel"])
+    np.testing.assert_allclose(updates["network"]["kernel"], -0.05, rtol=1e-5)
