@@ -3,7 +3,7 @@
 python scripts/check_energy_models.py                      # all laws and methods, an hour or so
 python scripts/check_energy_models.py --laws mixture --methods nce pcd dsm --evaluations 2e6
 
-All methods get the same network, base, step count limit and budget: so many evaluations of the
+All methods get the same network, base and budget: so many evaluations of the
 energy in training, a gradient in x counted as two. One line per law and method, means over repeats
 with half-widths of 95 percent intervals behind the first two. On test rows of the law: the
 correlation of the normalised log p with the truth; the mean of truth minus estimate, which is the
