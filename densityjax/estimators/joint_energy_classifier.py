@@ -18,7 +18,13 @@ from densityjax import training
 from densityjax._typing import Array, Key, Params
 from densityjax.densities import Normalisation, importance_check
 from densityjax.estimators import _columns, _fitting, _saving
-from densityjax.models import JointEnergy, joint_energy_fit_loss, joint_energy_model, map_rows
+from densityjax.models import (
+    JointEnergy,
+    joint_energy_fit_loss,
+    joint_energy_from_config,
+    joint_energy_model,
+    map_rows,
+)
 from densityjax.training.loop import check_sizes
 
 ROWS_SEEN = 500_000  # in a fit: 2,000 steps of 256
@@ -222,6 +228,20 @@ class JointEnergyClassifier(ClassifierMixin, BaseEstimator):
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Returns log p(x) of rows, [N] nats per unit volume of X; see `is_normalised_`."""
         return -self.energy(X) - float(self.normalisation_.log_z)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickles the config in place of the model, whose functions are closures."""
+        inherited: Any = super().__getstate__()  # bytes in the stub
+        state = dict(inherited)
+        if "model_" in state:
+            state["model_"] = state["model_"].config
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Builds the model again."""
+        super().__setstate__(state)
+        if "model_" in state:
+            self.model_ = joint_energy_from_config(state["model_"])
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the fitted classifier to a folder, which is replaced whole or not at all.

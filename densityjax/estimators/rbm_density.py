@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,6 +19,7 @@ from densityjax.models import (
     annealed_log_z,
     contrastive_divergence_loss,
     gaussian_bernoulli_rbm,
+    gaussian_rbm_from_config,
     gibbs_chain,
     init_particles,
     map_rows,
@@ -263,6 +265,20 @@ class RBMDensity(TabularDensity):
         seed = self.random_state if random_state is None else random_state
         keys = jax.random.split(jax.random.key(seed), n)
         return self._unmapped(map_rows(_sample(self.model_), keys, shared=(self.params_,)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickles the config in place of the model, whose functions are closures."""
+        inherited: Any = super().__getstate__()  # bytes in the stub
+        state = dict(inherited)
+        if "model_" in state:
+            state["model_"] = state["model_"].config
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Builds the model again."""
+        super().__setstate__(state)
+        if "model_" in state:
+            self.model_ = gaussian_rbm_from_config(state["model_"])
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the fitted density to a folder, which is replaced whole or not at all.

@@ -1,5 +1,7 @@
 """The classifier that is a density: held-out quality of both, strange rows, files, refusals."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,6 +101,8 @@ def test_a_saved_classifier_answers_bit_for_bit_alike(fitted, tmp_path):
         np.testing.assert_array_equal(
             getattr(loaded, method)(TEST[:99]), getattr(fitted, method)(TEST[:99])
         )
+    pickled = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(pickled.score_samples(TEST[:99]), fitted.score_samples(TEST[:99]))
     assert loaded.get_params() == fitted.get_params() == clone(fitted).get_params()
     assert loaded.is_normalised_ == fitted.is_normalised_
 

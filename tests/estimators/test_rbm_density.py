@@ -1,5 +1,7 @@
 """The Boltzmann machine on tables: densities in units of X, log Z, samples, files, refusals."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -102,6 +104,8 @@ def test_a_saved_density_answers_bit_for_bit_alike(fitted, tmp_path):
             getattr(loaded, method)(TEST[:99]), getattr(fitted, method)(TEST[:99])
         )
     np.testing.assert_array_equal(loaded.sample(9), fitted.sample(9))
+    pickled = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(pickled.score_samples(TEST[:99]), fitted.score_samples(TEST[:99]))
     assert loaded.get_params() == fitted.get_params() == clone(fitted).get_params()
     assert loaded.log_z_interval_ == fitted.log_z_interval_
     with pytest.raises(ValueError, match="holds a RBMDensity, not a FlowDensity"):
