@@ -85,10 +85,18 @@ def table(log_weight_fn: Callable[[Array], Array], num_units: int) -> Array:
 
 
 def sample_state(key: Key, log_weights: Array, num_units: int) -> Array:
-    """Draws one state, [H], with probability proportional to `exp(log_weights)`, [2^H].
+    """Draws one state with probability proportional to `exp(log_weights)`.
 
     In two stages, half of the units each, so that no sum over all states is rounded and no draw
     needs as many random numbers as there are states.
+
+    Args:
+      key: random key, typed.
+      log_weights: [2^H] log weights, nats, in order of the state numbers.
+      num_units: units H of the layer.
+
+    Returns:
+      [H] zeros and ones.
     """
     high_key, low_key = jax.random.split(key)
     num_low = 2 ** (num_units // 2)
