@@ -83,6 +83,7 @@ def read_columns(
     has_impact: bool,
     has_stops: bool,
     has_ranges: bool,
+    delay: int = 1,
     warmup: int = 0,
 ) -> dict[str, Any]:
     """Checks the columns and puts them into the form of `Bar`.
@@ -93,11 +94,12 @@ def read_columns(
       has_impact: whether slippage grows with volatility.
       has_stops: whether there are stops.
       has_ranges: whether a stop is given in average true ranges.
+      delay: bars from a decision to its fill; a range is read at the decision.
       warmup: number of first bars whose ranges and scales may be NaN.
 
     Returns:
-      Those of volatility, funding, atr and stop_scale that are read, shaped as the closes; atr and
-      stop_scale are those known one bar before.
+      Those of volatility, funding, atr and stop_scale that are read, shaped as the closes; atr as
+      known `delay` bars before, stop_scale as known one bar before.
 
     Raises:
       ValueError: if a column that is needed is missing, of another shape or not as it should be.
@@ -127,8 +129,8 @@ def read_columns(
     if "funding_rate" in given:
         share = given["mark"] / close if "mark" in given else 1.0
         extra["funding"] = given["funding_rate"] * share
-    for name, is_read in (("atr", has_ranges), ("stop_scale", has_stops)):
+    for name, is_read, late in (("atr", has_ranges, delay), ("stop_scale", has_stops, 1)):
         if is_read and name in given:
-            xp = jnp if isinstance(given[name], jax.Array) else np
-            extra[name] = xp.concatenate([given[name][:1], given[name][:-1]])
+            xp, column = jnp if isinstance(given[name], jax.Array) else np, given[name]
+            extra[name] = xp.concatenate([column[:1], column[:-1]]) if late else column
     return extra

@@ -115,7 +115,7 @@ class Bar(NamedTuple):
       close: last price; with stops.
       volatility: standard deviation of the return, a fraction; with slippage that grows with it.
       funding: funding rate due, as a fraction of the position at the close.
-      atr: average true range known before this bar, in quote currency.
+      atr: average true range known when this bar's order was decided, in quote currency.
       stop_scale: factor on the distances of stops, known before this bar.
       is_last: whether what is held is sold at this close.
       is_tradable: whether this asset has a price in this bar; with many assets.
@@ -260,6 +260,7 @@ def market_moves(
         has_impact=has_impact,
         has_stops=stops is not None,
         has_ranges=uses_range(stops),
+        delay=DELAY[fill],
         warmup=warmup,
     )
     if stops is not None:

@@ -44,6 +44,7 @@ class Ledger:
         self.cash, self.units, self.is_ruined = 1.0, 0.0, False
         self.entry = self.best = self.range = self.weight = 0.0
         self.age = self.barred = 0
+        self.delay = 1  # bars from a decision to its fill: ranges are read at the decision
         self.margin = math.inf
 
     def worth(self, price: float) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from densityjax._typing import ArrayLike, NumpyArray
 from densityjax.backtest.columns import MarketColumns
-from densityjax.backtest.inputs import Costs, Prices
+from densityjax.backtest.inputs import DELAY, Costs, Prices
 from densityjax.backtest.ledger import Ledger, Market, sign
 from densityjax.backtest.stops import END, Stops
 
@@ -88,6 +88,7 @@ def run(
     bars = len(targets)
     market = Market(prices, columns, bars)
     books = Ledger(_numbers(costs), _numbers(stops or Stops()), drift)
+    books.delay = DELAY[fill]
     band, highest = float(band), float(max_leverage)
     lowest = -highest if allow_short else 0.0
     late = lag if fill == "same_close" else lag + 1
@@ -197,7 +198,7 @@ def _fill(books: Ledger, market: Market, bar: int, price: float, wanted: float) 
             books.entry = spent / abs(wanted)
     elif wanted != 0.0:
         books.entry = books.best = price
-        books.age, books.range = 0, market.atr[max(bar - 1, 0)]
+        books.age, books.range = 0, market.atr[max(bar - books.delay, 0)]
     books.cash -= (wanted - books.units) * price
     books.units = wanted
 

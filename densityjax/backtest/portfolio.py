@@ -163,6 +163,7 @@ def _moves(
         has_impact=costs.slippage_per_volatility is not None,
         has_stops=stops is not None,
         has_ranges=uses_range(stops),
+        delay=DELAY[fill],
         warmup=warmup,
     )
     if stops is not None:

@@ -33,8 +33,8 @@ class Stops(NamedTuple):
       trailing: distance behind the best price since the entry, a fraction of that price.
       trailing_activation: gain over the entry from which the trailing stop is active, a fraction;
         None is always.
-      atr_stop: as `stop_loss`, in average true ranges: the value known before the bar of the
-        entry, kept for the life of the position.
+      atr_stop: as `stop_loss`, in average true ranges: the value known when the entry was decided
+        (without `lag`), kept for the life of the position.
       atr_profit: as `take_profit`, in average true ranges.
       max_bars: number of bars after which a position ends, at the close of the last of them.
       reenter: 1 to follow the target again from the next fill on; 0 stays flat after a stop until

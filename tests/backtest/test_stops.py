@@ -252,3 +252,14 @@ def test_half_the_equity_in_a_rising_price_and_a_stop_in_a_falling_one_by_hand(x
     found, result = exits_of(falling, stops, fill="same_close")
     assert found == [(1, "stop", pytest.approx(4.0))]
     np.testing.assert_allclose(result.equity[1:], 0.8)
+
+
+@pytest.mark.parametrize("fill", ["next_open", "next_close", "same_close"])
+def test_ranges_that_are_unknown_within_the_warmup_switch_no_stop_off(x64, fill):
+    prices = market(FLAT, FLAT, FLAT, FLAT, (100, 100, 97, 99), FLAT)
+    atr = np.array([np.nan, np.nan, 2.0, 9.0, 9.0, 9.0, 9.0])
+    columns = MarketColumns(atr=atr)
+    found, _ = exits_of(prices, Stops(atr_stop=1.0), columns=columns, fill=fill, warmup=2)
+    assert found == [(5, "stop", pytest.approx(98.0))]  # decided at the close of bar 2
+    with pytest.raises(ValueError, match=r"columns.atr\[1\] is nan"):
+        exits_of(prices, Stops(atr_stop=1.0), columns=columns, fill=fill, warmup=1)
