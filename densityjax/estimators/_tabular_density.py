@@ -2,8 +2,8 @@
 
 import abc
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,14 +14,16 @@ from densityjax.bijectors import feature_transforms, lambert_w
 from densityjax.estimators import _columns, _fitting, _saving
 from densityjax.models import map_rows
 from densityjax.regimes.anomalies import conformal_p_value, density_threshold
+from densityjax.training import FitProgress, FitResult
 
 TAILS = ("lambert_w", "none")  # what takes power tails off the columns before a model sees them
 
 
 class TabularDensity(OutlierMixin, DensityMixin, BaseEstimator, abc.ABC):
-    """The protocol of a density of rows; a subclass has `fit`, `score_samples` and `sample`.
+    """The protocol of a density of rows: what every family of them can do.
 
-    It must set the constructor's arguments that are named here, and `params_` when fitted.
+    A subclass sets the constructor's arguments that are named here, and, when fitted, `params_` and
+    `history_`.
     """
 
     calibration_fraction: float
@@ -32,6 +34,31 @@ class TabularDensity(OutlierMixin, DensityMixin, BaseEstimator, abc.ABC):
     n_features_in_: int
     feature_names_in_: np.ndarray
     calibration_score_: np.ndarray
+    history_: FitResult
+
+    @abc.abstractmethod
+    def fit(
+        self,
+        X: ArrayLike,
+        y: None = None,
+        *,
+        calibration: ArrayLike | None = None,
+        callback: Callable[[FitProgress], None] | None = None,
+    ) -> Self:
+        """Fits the density to rows [N, D]; p-values are calibrated on the last, or on others."""
+
+    @abc.abstractmethod
+    def sample(self, n: int = 1, random_state: int | None = None) -> np.ndarray:
+        """Draws [n, D] rows in units of X."""
+
+    @abc.abstractmethod
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the fitted density to a folder, which is replaced whole or not at all."""
+
+    @classmethod
+    @abc.abstractmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Reads a density that `save` wrote; raises ValueError if there is none."""
 
     @abc.abstractmethod
     def score_samples(self, X: ArrayLike) -> np.ndarray:
@@ -156,7 +183,9 @@ class TabularDensity(OutlierMixin, DensityMixin, BaseEstimator, abc.ABC):
                 "upper": self.ends_.upper,
                 "num_at_lower": self.squeezed_.num_at_lower,
                 "num_at_upper": self.squeezed_.num_at_upper,
-                **({} if self.transform_.tail is None else {"tail": np.stack(self.transform_.tail)}),
+                **(
+                    {} if self.transform_.tail is None else {"tail": np.stack(self.transform_.tail)}
+                ),
                 **arrays,
             },
         )

@@ -1,11 +1,11 @@
 """Plots of several families beside each other: log densities, samples, correlations."""
 
 import itertools
+from typing import cast
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy import stats
 
 from densityjax.report import style
 from densityjax.report.record import MissingRecordError, column, require, test_rows
@@ -37,7 +37,9 @@ def density_agreement(density: pd.DataFrame | None) -> Figure:
     flow = column(frame, "log_prob").to_numpy(float)
     for axes, family in zip(panels, others, strict=True):
         other = column(frame, f"log_prob_{family}").to_numpy(float)
-        rank = stats.spearmanr(flow, other).statistic
+        rank = column(frame, "log_prob").corr(
+            column(frame, f"log_prob_{family}"), method="spearman"
+        )
         axes.plot(
             flow,
             other,
@@ -114,12 +116,12 @@ def correlations_beside_data(samples: pd.DataFrame | None) -> Figure:
     if len(names) < 2:
         raise MissingRecordError("one feature has no pairs")
     tables = {
-        str(source): rows[names].corr(method="spearman").to_numpy()
+        str(source): cast(pd.DataFrame, rows[names]).corr(method="spearman").to_numpy()
         for source, rows in frame.groupby("source", sort=False)
     }
     pairs = tuple(np.array(list(itertools.combinations(range(len(names)), 2))).T)
     data = tables.pop("data")[pairs]
-    num_rows = int((frame["source"] == "data").sum())
+    num_rows = int(np.sum(column(frame, "source").to_numpy() == "data"))
     figure, (axes,) = style.columns(1, 3.4, [1.0])
     line = np.linspace(-1.0, 1.0, 101)
     error = 2.0 * np.sqrt(2.0) * (1.0 - line**2) / np.sqrt(max(num_rows - 1, 1))

@@ -5,6 +5,7 @@ those of `langevin`, in squared units. All are made on the host, once.
 """
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -139,7 +140,9 @@ def ncsnv2_share(
     grid = np.linspace(-20.0, -0.01, 2_001)  # log e
     best = grid[int(np.argmin([miss(log_share) for log_share in grid]))]
     width = grid[1] - grid[0]
-    found = optimize.minimize_scalar(miss, bounds=(best - width, best + width), method="bounded")
+    found: Any = optimize.minimize_scalar(
+        miss, bounds=(best - width, best + width), method="bounded"
+    )
     return math.exp(float(found.x))
 
 
