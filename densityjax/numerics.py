@@ -42,6 +42,7 @@ ATOM_MARGIN = 1e-4  # where an atom at the end of a bounded feature goes: logit 
 
 FLAT_SPREAD = 1e-12  # sd of returns relative to the largest: below it a path is flat, not smooth
 FLAT_SHARE = 64.0  # variance of streamed sums, in roundings of the mean square: below it is noise
+SHARE_ROUNDING = 1e-15  # of a share such as 1 - .9, no unit: a few roundings of float64
 
 
 def softplus_inverse(value: float) -> float:

@@ -26,6 +26,7 @@ from densityjax.backtest.rules import (
     volatility_target,
 )
 from densityjax.backtest.stops import REASONS, Stops
+from densityjax.backtest.trade_metrics import TradeMetrics, measure_trades
 from densityjax.backtest.trades import trade_record
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Stops",
     "Terms",
     "ThresholdParams",
+    "TradeMetrics",
     "Trial",
     "VolatilityParams",
     "apply_rule",
@@ -58,6 +60,7 @@ __all__ = [
     "inference",
     "make_terms",
     "market_moves",
+    "measure_trades",
     "metrics",
     "momentum",
     "oracle",
