@@ -43,6 +43,7 @@ ATOM_MARGIN = 1e-4  # where an atom at the end of a bounded feature goes: logit 
 FLAT_SPREAD = 1e-12  # sd of returns relative to the largest: below it a path is flat, not smooth
 FLAT_SHARE = 64.0  # variance of streamed sums, in roundings of the mean square: below it is noise
 SHARE_ROUNDING = 1e-15  # of a share such as 1 - .9, no unit: a few roundings of float64
+LARGEST_Z = 1e6  # no unit: a z-score against a past without spread stays a finite number
 
 
 def softplus_inverse(value: float) -> float:

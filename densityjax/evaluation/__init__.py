@@ -1,10 +1,13 @@
 """How good a density, a sample or a forecast is."""
 
 from densityjax.evaluation import (
+    anomaly_baselines,
+    anomaly_metrics,
     calibration,
     classification,
     density_baselines,
     density_scores,
+    detection,
     divergence,
     energy_statistics,
     regime_scores,
@@ -15,10 +18,13 @@ from densityjax.evaluation import (
 )
 
 __all__ = [
+    "anomaly_baselines",
+    "anomaly_metrics",
     "calibration",
     "classification",
     "density_baselines",
     "density_scores",
+    "detection",
     "divergence",
     "energy_statistics",
     "regime_scores",

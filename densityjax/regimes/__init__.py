@@ -1,5 +1,23 @@
 """Anomaly scores and regimes."""
 
-from densityjax.regimes import anomalies, latent_clusters
+from densityjax.regimes import (
+    anomalies,
+    anomaly_scores,
+    change_points,
+    energy_levels,
+    hidden_markov,
+    kernel_energy,
+    latent_clusters,
+    streaming_energy,
+)
 
-__all__ = ["anomalies", "latent_clusters"]
+__all__ = [
+    "anomalies",
+    "anomaly_scores",
+    "change_points",
+    "energy_levels",
+    "hidden_markov",
+    "kernel_energy",
+    "latent_clusters",
+    "streaming_energy",
+]
