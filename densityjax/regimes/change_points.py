@@ -10,7 +10,6 @@ alarm, on the null the only honest setting of h, is `average_run_length`.
 """
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -121,8 +120,8 @@ def step_runs(
       Adams and MacKay, Bayesian Online Changepoint Detection, 2007, algorithm 1
       (https://arxiv.org/abs/0710.3742).
     """
-    x = jnp.asarray(x, float)
-    chex.assert_rank([x, state.log_probability], [0, 1])
+    x, hazard = jnp.asarray(x, float), jnp.asarray(hazard, float)
+    chex.assert_rank([x, hazard, state.log_probability], [0, 0, 1])
     joint = state.log_probability + _log_predictive(prior, state, x)
     grown, ended = joint + jnp.log1p(-hazard), joint + jnp.log(hazard)
     # The last bucket takes what grows out of it and what grows into it.
@@ -291,10 +290,11 @@ def threshold_for(run_length: float, *, reference: float = 0.5) -> float:
     """Returns the h whose mean time to a false alarm is `run_length` values, above 3 of them."""
     if not run_length > 3.0:
         raise ValueError(f"run_length is {run_length}: accepted is above 3 values")
-    gap: Callable[[float], float] = lambda h: np.log(  # noqa: E731  one expression, used once
-        average_run_length(h, reference=reference) / run_length
-    )
-    return float(optimize.brentq(gap, 0.01, 30.0))
+
+    def gap(threshold: float) -> float:
+        return float(np.log(average_run_length(threshold, reference=reference) / run_length))
+
+    return optimize.root_scalar(gap, bracket=(0.01, 30.0)).root
 
 
 def standardised(x: ArrayLike, train: ArrayLike) -> NumpyArray:

@@ -53,16 +53,16 @@ def fit_kernel_energy(points: ArrayLike, *, width: float | None = None) -> Kerne
     if rows.ndim != 2 or len(rows) <= rows.shape[1] or not np.isfinite(rows).all():
         raise ValueError(f"points has shape {rows.shape}: accepted are finite rows [n, D], n > D")
     num, dim = rows.shape
-    width = num ** (-1.0 / (dim + 4)) if width is None else width
-    if not width > 0.0:
+    bandwidth = float(num ** (-1.0 / (dim + 4))) if width is None else width
+    if not bandwidth > 0.0:
         raise ValueError(f"width is {width}: accepted is above 0")
     mean = rows.mean(axis=0)
     covariance = np.atleast_2d(np.cov(rows, rowvar=False))
     if np.linalg.matrix_rank(covariance, hermitian=True) < dim:
         raise ValueError(f"points lie in a plane: their covariance has a rank below {dim}")
     factor = np.linalg.cholesky(covariance)
-    whiten = np.linalg.inv(factor) / width
-    log_volume = 0.5 * dim * math.log(2.0 * math.pi) + dim * math.log(width)
+    whiten = np.linalg.inv(factor) / bandwidth
+    log_volume = 0.5 * dim * math.log(2.0 * math.pi) + dim * math.log(bandwidth)
     log_normaliser = math.log(num) + log_volume + float(np.sum(np.log(np.diag(factor))))
     return KernelEnergy((rows - mean) @ whiten.T, mean, whiten, log_normaliser)
 

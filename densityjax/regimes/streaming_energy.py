@@ -108,7 +108,7 @@ def step(
     is_valid = jnp.all(jnp.isfinite(x))
     # With q the sum of squared weights, E(x - m)^2 = (1 + q) sd^2 and Ev = (1 - q) sd^2: their
     # ratio tends to the factor below.
-    kept = 1.0 - decay
+    kept = 1.0 - jnp.asarray(decay, float)
     variance = state.square / jnp.maximum(state.weight, 1.0) / kept
     size = numerics.SCALE_FLOOR * jnp.maximum(jnp.abs(state.mean), 1.0)
     energy = jnp.mean((x - state.mean) ** 2 / jnp.maximum(variance, size**2))
