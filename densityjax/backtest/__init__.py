@@ -5,7 +5,9 @@ from densityjax.backtest.account import Exits
 from densityjax.backtest.columns import MarketColumns, funding_due
 from densityjax.backtest.engine import AccountState, BacktestResult, run, start, step
 from densityjax.backtest.grid import product_grid, run_grid
-from densityjax.backtest.grid_result import GridMetrics, GridResult, Trial
+from densityjax.backtest.grid_figures import FullMetrics, GridMetrics
+from densityjax.backtest.grid_replay import Replay, replay
+from densityjax.backtest.grid_result import GridResult, Trial
 from densityjax.backtest.inputs import Bar, Costs, Prices, Terms, make_terms, market_moves
 from densityjax.backtest.portfolio import PortfolioResult, run_portfolio
 from densityjax.backtest.record import bar_record
@@ -37,6 +39,7 @@ __all__ = [
     "ConstantParams",
     "Costs",
     "Exits",
+    "FullMetrics",
     "GridMetrics",
     "GridResult",
     "MarketColumns",
@@ -45,6 +48,7 @@ __all__ = [
     "Prices",
     "RandomParams",
     "RandomState",
+    "Replay",
     "Rule",
     "Signals",
     "Stops",
@@ -66,6 +70,7 @@ __all__ = [
     "oracle",
     "product_grid",
     "random_rule",
+    "replay",
     "run",
     "run_grid",
     "run_portfolio",

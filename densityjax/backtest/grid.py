@@ -1,12 +1,12 @@
 """Thousands of rules at once: one scan over time, with the configurations as its vector axis.
 
-Each bar is read once and every configuration decides, trades and is measured on it, so memory is a
-few numbers per configuration whatever the number of bars: no array of shape [T, N] exists. Sums are
-kept per block of bars, which keeps single precision accurate over long histories, and leaves the
-returns of each block for tests of luck.
+Chunks of configurations run one after the other, each split over the devices of the process, and
+hand over a few sums for each configuration; their figures are computed on the host in float64. The
+results of two runs are equal bit for bit at equal sizes of a chunk, type and backend alone.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,12 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from densityjax._typing import Array, ArrayLike, NumpyArray
-from densityjax.backtest import engine, rules
+from densityjax._typing import ArrayLike, NumpyArray
+from densityjax.backtest import engine, grid_devices, rules
 from densityjax.backtest.columns import MarketColumns
-from densityjax.backtest.grid_result import GridResult, Path, measure
-from densityjax.backtest.inputs import DELAY, Bar, Costs, Prices, Terms, make_terms, market_moves
+from densityjax.backtest.grid_assets import asset_market, join_assets, num_assets
+from densityjax.backtest.grid_chunks import Configs, Market, Options, Path, run_chunk
+from densityjax.backtest.grid_manifest import Manifest, grid_key, joined
+from densityjax.backtest.grid_result import GridResult, measure
+from densityjax.backtest.inputs import DELAY, Costs, Prices, make_terms, market_moves
 from densityjax.backtest.stops import Stops
+
+METRICS = ("core", "full")
 
 
 def product_grid(params_type: type | None = None, /, **axes: ArrayLike) -> Any:
@@ -27,14 +32,16 @@ def product_grid(params_type: type | None = None, /, **axes: ArrayLike) -> Any:
 
     Args:
       params_type: NamedTuple class of the rule's parameters; fields that are no axis keep their
-        defaults in every row. A plain dict is made where None.
+        defaults in every row. A plain dict is made where None: it may name costs and lags too, to
+        be handed on as `Costs(fee_bps=grid['fee_bps'])` and `lag=grid['lag']`.
       **axes: values of each parameter, [n] or a scalar.
 
     Returns:
       Pytree of [N] arrays, N the product of the axes' lengths.
 
     Raises:
-      ValueError: if an axis is empty or has more than one dimension.
+      ValueError: if an axis is empty or has more than one dimension, or the class of parameters
+        has no such field, or one without a default is not given.
 
     Example:
       >>> grid = product_grid(entry_z=[0.5, 1.0], exit_z=[0.0, 0.1, 0.2])
@@ -49,29 +56,47 @@ def product_grid(params_type: type | None = None, /, **axes: ArrayLike) -> Any:
     grid = dict(zip(values, columns, strict=True))
     if params_type is None:
         return grid
+    _check_fields(params_type, set(values))
     num = columns[0].size if columns else 1
     return jax.tree.map(lambda leaf: np.broadcast_to(leaf, num), params_type(**grid))
 
 
-class Sums(NamedTuple):
-    """Streamed sums of N configurations over a block of bars, [N] each; see `grid_result.Path`."""
+def _check_fields(params_type: Any, names: set[str]) -> None:
+    """Raises a ValueError that names the parameters which are unknown or missing."""
+    fields = params_type._fields
+    if unknown := sorted(names - set(fields)):
+        raise ValueError(
+            f"{', '.join(unknown)}: no parameter of {params_type.__name__}; accepted are "
+            f"{', '.join(fields)}"
+        )
+    if missing := [
+        name for name in fields if name not in names and name not in params_type._field_defaults
+    ]:
+        raise ValueError(f"{params_type.__name__} needs {', '.join(missing)}; there is no default")
 
-    returns: Array
-    squares: Array
-    downside_squares: Array
-    turnover: Array
-    bars_held: Array
-    num_trades: Array
+
+class _Settings(NamedTuple):
+    """Arguments of `run_grid` that all assets share."""
+
+    periods_per_year: float
+    costs: Costs
+    stops: Stops | None
+    fill: str
+    drift: bool
+    limits: dict[str, ArrayLike]
+    lag: ArrayLike
+    warmup: int
+    liquidate: bool
+    init_state: Any
+    is_full: bool
+    chunk_size: int | None
+    memory_limit_bytes: float | None
+    num_blocks: int
+    unroll: int
+    mesh: Any
 
 
-class Carry(NamedTuple):
-    """What the next bar needs, [N] in each leaf; each block starts from equity 1."""
-
-    account: engine.AccountState
-    rule_state: Any
-    queue: tuple  # targets that wait for their fill, the oldest first
-    depth: Array  # equity over its running peak
-    lowest_depth: Array
+Progress = Callable[[int, int], None]  # (configurations done, all of them)
 
 
 def run_grid(
@@ -87,207 +112,254 @@ def run_grid(
     fill: str = "next_open",
     drift: bool = True,
     band: ArrayLike = 0.0,
-    lag: int = 0,
+    lag: ArrayLike = 0,
     max_leverage: ArrayLike = 1.0,
     allow_short: ArrayLike = True,
     warmup: int = 0,
     liquidate: bool = False,
     init_state: Any = 0.0,
-    chunk_size: int = 2048,
+    metrics: str = "core",
+    chunk_size: int | None = None,
+    memory_limit_bytes: float | None = None,
     num_blocks: int = 16,
+    manifest: str | os.PathLike | None = None,
+    progress: Progress | None = None,
 ) -> GridResult:
     """Backtests one rule under N sets of parameters on the same bars.
 
     The figures equal those of `apply_rule`, `run` and `metrics` for each configuration. There is
-    one compilation per rule and static options (delay of the fill, `drift`, which stops and costs
-    are on, `num_blocks`, sizes of a chunk and of the market); parameters, signals, prices, costs
-    and distances of stops may change freely.
+    one compilation per rule and static options (delay of the fill, `drift`, `metrics`, which stops
+    and costs are on, `num_blocks`, sizes of a chunk and of the market); parameters, signals,
+    prices, costs and distances of stops may change freely. Of several processes of
+    `jax.distributed` each computes its share of the chunks, and all return the whole.
 
     Args:
       rule: `(params, signal_t, state) -> (weight, state)`, see `densityjax.backtest.rules`.
       rule_params: pytree of [N] arrays, such as `product_grid` makes; scalars are shared.
-      signals: pytree of [T] arrays, row t known at the close of bar t.
-      prices: `Prices` of [T] arrays.
+      signals: pytree of [T] arrays, row t known at the close of bar t; with many assets [T, A], or
+        [T] for all.
+      prices: `Prices` of [T] arrays, or of [T, A] for A assets, each traded by an account of its
+        own: trials are then all pairs of an asset and a configuration, the latter fastest.
       periods_per_year: bars in a year, from the timestamps (`market.periods_per_year`). None scales
         nothing: Sharpe and Sortino ratio, volatility and growth are PER BAR under the same names,
         and the rules keep their order.
       costs: `Costs`; scalars, or [N] arrays to sweep them.
       stops: `Stops`; scalars, or [N] arrays to sweep them; infinity is off.
-      columns: `MarketColumns` of [T] arrays, the same for each configuration.
+      columns: `MarketColumns` of [T] arrays (or [T, A]), the same for each configuration.
       fill: 'next_open', 'next_close' or 'same_close'.
       drift: whether weights drift with the price between trades.
       band: rebalancing band, in equity; a scalar or [N].
-      lag: further whole bars between the decision and its fill.
+      lag: further whole bars between the decision and its fill; an integer or [N].
       max_leverage: largest absolute target weight, in equity; a scalar or [N].
       allow_short: whether targets below zero are kept; a scalar or [N].
       warmup: number of first bars that rules do not see; their signals may be NaN.
       liquidate: whether positions are sold at the last close.
       init_state: the rule's state before bar 0, the same for each configuration.
-      chunk_size: configurations computed together; about 2,000 stay in a core's cache, accelerators
-        want 2^18 and more.
+      metrics: 'core' for `GridMetrics`, 'full' for `FullMetrics`, which take about twice as long.
+      chunk_size: configurations computed together; None takes what fits `memory_limit_bytes`.
+      memory_limit_bytes: bytes of parameters, state and sums of one chunk, over all devices; None
+        is 1 MiB for each CPU device, the cache of a core, and 1 GiB for each accelerator.
       num_blocks: blocks of bars whose sums are kept for each configuration.
+      manifest: folder of finished chunks. A run that was killed goes on where it was with the same
+        arguments; the result is the same bit for bit.
+      progress: called as `progress(done, all)` with numbers of configurations, after each chunk.
 
     Returns:
-      A `GridResult` with [N] figures.
+      A `GridResult` with [N] figures, [A N] with many assets.
 
     Raises:
-      ValueError: if an argument has a wrong shape or value, a signal or a price is not finite, or a
-        rule answered with a weight that is not finite.
+      ValueError: if an argument has a wrong shape or value, a signal or a price is not finite, a
+        rule answered with a weight that is not finite, or a manifest is of another grid.
     """
-    moves = market_moves(
-        prices,
-        fill,
-        costs=costs,
-        stops=stops,
-        columns=columns,
-        warmup=warmup,
-        liquidate=liquidate,
-    )
+    if metrics not in METRICS:
+        raise ValueError(f"metrics is {metrics!r}; accepted are {METRICS}")
     periods_per_year = 1.0 if periods_per_year is None else periods_per_year
     if not periods_per_year > 0.0:
         raise ValueError(f"periods_per_year is {periods_per_year}; accepted are positive numbers")
+    limits = {"band": band, "max_leverage": max_leverage, "allow_short": allow_short}
+    settings = _Settings(
+        periods_per_year,
+        costs,
+        stops,
+        fill,
+        drift,
+        limits,
+        lag,
+        warmup,
+        liquidate,
+        init_state,
+        metrics == "full",
+        chunk_size,
+        memory_limit_bytes,
+        num_blocks,
+        grid_devices.default_unroll(),
+        grid_devices.local_mesh(),
+    )
+    run_one = functools.partial(_run_one, rule, rule_params, settings)
+    assets = num_assets(prices)
+    if assets is None:
+        return run_one(signals, prices, columns, manifest, progress)
+    results = []
+    for asset in range(assets):
+        folder = None if manifest is None else os.path.join(manifest, f"asset-{asset}")
+        tell = None if progress is None else _part_of(progress, asset, assets)
+        results.append(run_one(*asset_market(signals, prices, columns, asset), folder, tell))
+    return join_assets(results, periods_per_year)
+
+
+def _part_of(progress: Progress, asset: int, assets: int) -> Progress:
+    """Returns the progress of one asset as a part of all."""
+    return lambda done, whole: progress(asset * whole + done, assets * whole)
+
+
+def _run_one(
+    rule: rules.Rule,
+    rule_params: Any,
+    settings: _Settings,
+    signals: Any,
+    prices: Prices,
+    columns: MarketColumns | None,
+    manifest: str | os.PathLike | None,
+    progress: Progress | None,
+) -> GridResult:
+    """Runs the grid on one asset."""
+    moves = market_moves(
+        prices,
+        settings.fill,
+        costs=settings.costs,
+        stops=settings.stops,
+        columns=columns,
+        warmup=settings.warmup,
+        liquidate=settings.liquidate,
+    )
     num_bars = moves.gap.shape[0]
-    _check(signals, num_bars, lag=lag, warmup=warmup, chunk_size=chunk_size, blocks=num_blocks)
-    terms = make_terms(
-        costs, band=band, max_leverage=max_leverage, allow_short=allow_short, stops=stops
-    )
-    num_trials = _num_trials((rule_params, terms))
-    rule_params = jax.tree.map(lambda leaf: np.broadcast_to(leaf, num_trials), rule_params)
+    lags = _check(signals, num_bars, settings)
     dtype = jnp.result_type(float)
-    market = (signals, engine.cast(moves, dtype))
-    market = jax.device_put((*market, np.arange(num_bars) >= warmup))
-    blocks = min(num_blocks, num_bars)
-    paths, size = [], min(chunk_size, num_trials)
-    for first in range(0, num_trials, size):
-        # The last chunk repeats its last row, so that all chunks have one compiled shape.
-        rows = np.minimum(np.arange(first, first + size), num_trials - 1)
-        own = _take((rule_params, terms), rows)
-        options = DELAY[fill] + lag, drift, fill == "next_open", blocks
-        paths.append(_run_chunk(rule, *own, market, init_state, *options))
-    path = jax.tree.map(lambda *leaves: np.concatenate(leaves, -1)[..., :num_trials], *paths)
-    path = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), path)
-    return measure(path, rule_params, num_bars, periods_per_year, float(jnp.finfo(dtype).eps))
+    terms = make_terms(settings.costs, stops=settings.stops, **settings.limits)
+    delays = DELAY[settings.fill] + lags
+    configs = Configs(rule_params, terms, settings.init_state, delays if lags.ndim else None)
+    num_trials = _num_trials((rule_params, terms, configs.delays))
+    params = jax.tree.map(lambda leaf: np.broadcast_to(leaf, num_trials), rule_params)
+    configs = jax.tree.map(np.asarray, configs)._replace(params=params)
+    market = jax.tree.map(
+        jnp.asarray,
+        Market(signals, engine.cast(moves, dtype), np.arange(num_bars) >= settings.warmup),
+    )
+    options = Options(
+        delay=int(delays.max()),
+        drift=settings.drift,
+        fills_at_open=settings.fill == "next_open",
+        num_blocks=min(settings.num_blocks, num_bars),
+        is_full=settings.is_full,
+        unroll=settings.unroll,
+    )
+    path = _run_chunks(rule, configs, market, options, settings, num_trials, manifest, progress)
+    eps, swept = float(jnp.finfo(dtype).eps), _swept(settings, num_trials)
+    return measure(path, configs.params, num_bars, settings.periods_per_year, eps, swept)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("rule", "delay", "drift", "fills_at_open", "num_blocks")
-)
-def _run_chunk(
+def _run_chunks(
     rule: rules.Rule,
-    params: Any,
-    terms: Terms,
-    market: tuple[Any, Bar, Array],
-    init_state: Any,
-    delay: int,
-    drift: bool,
-    fills_at_open: bool,
-    num_blocks: int,
+    configs: Configs,
+    market: Market,
+    options: Options,
+    settings: _Settings,
+    num_trials: int,
+    manifest: str | os.PathLike | None,
+    progress: Progress | None,
 ) -> Path:
-    """Scans blocks of bars, and bars within them, with one chunk of configurations as vectors."""
-    num_configs = jax.tree.leaves(params)[0].shape[0]
-    dtype = market[1].gap.dtype
-    zeros = jnp.zeros(num_configs, dtype)
-    no_sums = Sums(*[zeros] * len(Sums._fields))
-    step = functools.partial(engine.step, terms=terms, drift=drift, fills_at_open=fills_at_open)
-    one_bar = functools.partial(_one_bar, rule, params, step, terms.stops is not None)
+    """Runs this process's chunks, those of the manifest excepted, and collects all of them."""
+    mesh = settings.mesh
+    size = _chunk_size(rule, configs, market, options, settings, num_trials)
+    num_chunks = -(-num_trials // size)
+    done: dict[int, Path] = {}
+    book, like = None, None
+    if manifest is not None:
+        key = grid_key(rule, configs, market, options, rows=size, num_devices=mesh.size)
+        book = Manifest(manifest, key)
+        call = functools.partial(run_chunk, rule, options=options)
+        like = jax.eval_shape(call, grid_devices.take_rows(configs, np.zeros(size, int)), market)
+    run = grid_devices.runner(mesh)
 
-    def one_block(state: tuple[Carry, Sums, Array], xs: tuple) -> tuple[tuple, tuple]:
-        carry, total, log_growth = state
-        account = engine.rebase(carry.account)
-        (carry, sums), _ = jax.lax.scan(one_bar, (carry._replace(account=account), no_sums), xs)
-        total = jax.tree.map(jnp.add, total, sums)
-        log_growth = log_growth + jnp.log(carry.account.equity)
-        return (carry, total, log_growth), (sums.returns, sums.squares)
+    def settle(index: int, path: Path) -> None:
+        done[index] = jax.tree.map(np.asarray, path)
+        rows = min(size, num_trials - index * size)
+        if book is not None and index not in book:
+            book.save(index, done[index], rows=rows)
+        if progress is not None:
+            progress(min((index + 1) * size, num_trials), num_trials)
 
-    start = Carry(
-        account=engine.start((num_configs,), dtype, terms.stops),
-        rule_state=jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (num_configs, *jnp.shape(leaf))), init_state
-        ),
-        queue=(zeros,) * delay,
-        depth=zeros + 1.0,
-        lowest_depth=zeros + 1.0,
-    )
-    xs = jax.tree.map(lambda leaf: _in_blocks(leaf, num_blocks), market)
-    (carry, total, log_growth), in_block = jax.lax.scan(one_block, (start, no_sums, zeros), xs)
-    return Path(
-        returns=in_block[0],
-        squares=in_block[1],
-        log_growth=log_growth,
-        downside_squares=total.downside_squares,
-        turnover=total.turnover,
-        bars_held=total.bars_held,
-        num_trades=total.num_trades,
-        max_drawdown=1.0 - carry.lowest_depth,
-        is_ruined=carry.account.equity <= 0.0,
-    )
+    waiting: list[tuple[int, Path]] = []
+    for index in range(jax.process_index(), num_chunks, jax.process_count()):
+        if book is not None and like is not None and index in book:
+            settle(index, book.load(index, like))
+            continue
+        # The last chunk repeats its last row, so that all chunks have one compiled shape.
+        rows = np.minimum(np.arange(index * size, (index + 1) * size), num_trials - 1)
+        placed = grid_devices.place(mesh, grid_devices.take_rows(configs, rows), market)
+        path = run(rule, *placed, options)
+        for leaf in jax.tree.leaves(path):
+            leaf.copy_to_host_async()
+        waiting.append((index, path))
+        if len(waiting) > 1:  # one chunk is copied out while the next one is computed
+            settle(*waiting.pop(0))
+    for each in waiting:
+        settle(*each)
+    return joined(grid_devices.gather(done, num_chunks), num_trials)
 
 
-def _one_bar(
+def _chunk_size(
     rule: rules.Rule,
-    params: Any,
-    step: Callable,
-    has_stops: bool,
-    state: tuple[Carry, Sums],
-    xs: tuple,
-) -> tuple[tuple[Carry, Sums], None]:
-    """Decides, trades and measures one bar for all configurations of a chunk."""
-    (carry, sums), (signal_t, bar, is_awake) = state, xs
-    ask = jax.vmap(functools.partial(rules.decide, rule), (0, None, 0, None))
-    weight, rule_state = ask(params, signal_t, carry.rule_state, is_awake)
-    queue = (*carry.queue, weight.astype(carry.depth.dtype))
-    account, info = step(carry.account, bar, queue[0])
-    net_return = info.net_return
-    is_held = account.position != 0.0
-    is_entry = is_held & (jnp.sign(account.position) != jnp.sign(carry.account.position))
-    if has_stops:  # a position may come and go within one bar
-        is_entry = info.is_entry
-    depth = jnp.minimum(carry.depth * (1.0 + net_return), 1.0)
-    sums = Sums(
-        returns=sums.returns + net_return,
-        squares=sums.squares + net_return**2,
-        downside_squares=sums.downside_squares + jnp.minimum(net_return, 0.0) ** 2,
-        turnover=sums.turnover + info.turnover,
-        bars_held=sums.bars_held + is_held,
-        num_trades=sums.num_trades + is_entry,
-    )
-    lowest_depth = jnp.minimum(carry.lowest_depth, depth)
-    return (Carry(account, rule_state, queue[1:], depth, lowest_depth), sums), None
+    configs: Configs,
+    market: Market,
+    options: Options,
+    settings: _Settings,
+    num_trials: int,
+) -> int:
+    """Returns the configurations of one chunk, a multiple of the devices."""
+    num_devices = settings.mesh.size
+    if settings.chunk_size is None:
+        return grid_devices.chunk_rows(
+            rule,
+            configs,
+            market,
+            options,
+            memory_limit_bytes=settings.memory_limit_bytes,
+            num_trials=num_trials,
+            num_devices=num_devices,
+        )
+    return -(-min(settings.chunk_size, num_trials) // num_devices) * num_devices
 
 
-def _in_blocks(leaf: Array, num_blocks: int) -> Array:
-    """Cuts [T, ...] into [num_blocks, length, ...]; rows of zeros before the first bar fill it up.
-
-    On such a row no time elapses, no rule is awake and nothing is held: no sum changes.
-    """
-    length = -(-leaf.shape[0] // num_blocks)
-    pad = num_blocks * length - leaf.shape[0]
-    padded = jnp.pad(leaf, [(pad, 0)] + [(0, 0)] * (leaf.ndim - 1))
-    return padded.reshape(num_blocks, length, *leaf.shape[1:])
+def _swept(settings: _Settings, num_trials: int) -> dict[str, NumpyArray]:
+    """Returns name -> [N] of what has a value for each configuration beside the parameters."""
+    named = {f"costs.{name}": value for name, value in settings.costs._asdict().items()}
+    stops = {} if settings.stops is None else settings.stops._asdict()
+    named |= {f"stops.{name}": value for name, value in stops.items() if name != "trigger"}
+    named |= {**settings.limits, "lag": settings.lag}
+    arrays = {name: np.asarray(value) for name, value in named.items() if np.ndim(value) == 1}
+    return {name: np.broadcast_to(value, num_trials) for name, value in arrays.items()}
 
 
 def _num_trials(tree: Any) -> int:
     """Returns the common length N of the swept leaves; a ValueError where they differ."""
     lengths = {np.shape(leaf) for leaf in jax.tree.leaves(tree)} - {()}
     if len(lengths) > 1 or any(len(shape) != 1 or shape[0] == 0 for shape in lengths):
-        raise ValueError(f"parameters and costs have shapes {sorted(lengths)}; accepted is [N]")
+        raise ValueError(
+            f"parameters and costs have shapes {sorted(lengths)}; accepted is [N], N >= 1"
+        )
     return lengths.pop()[0] if lengths else 1
 
 
-def _take(tree: Any, rows: NumpyArray) -> Any:
-    """Returns the given rows of the [N] leaves of a tree; scalars are shared by all rows."""
-    return jax.tree.map(lambda leaf: leaf[rows] if np.ndim(leaf) else leaf, tree)
-
-
-def _check(
-    signals: Any, num_bars: int, *, lag: int, warmup: int, chunk_size: int, blocks: int
-) -> None:
-    """Raises a ValueError that names the first argument which is out of range."""
+def _check(signals: Any, num_bars: int, settings: _Settings) -> NumpyArray:
+    """Raises a ValueError that names the first argument out of range; returns the lags."""
+    lags = np.asarray(settings.lag)
+    if lags.dtype.kind not in "iu" or (lags < 0).any():
+        raise ValueError(f"lag is {settings.lag}; accepted are integers >= 0")
     for name, value, least in (
-        ("lag", lag, 0),
-        ("warmup", warmup, 0),
-        ("chunk_size", chunk_size, 1),
-        ("num_blocks", blocks, 1),
+        ("warmup", settings.warmup, 0),
+        ("chunk_size", 1 if settings.chunk_size is None else settings.chunk_size, 1),
+        ("num_blocks", settings.num_blocks, 1),
     ):
         if value < least:
             raise ValueError(f"{name} is {value}; accepted are integers >= {least}")
@@ -295,4 +367,5 @@ def _check(
         if np.shape(leaf)[:1] != (num_bars,):
             name = f"signals{jax.tree_util.keystr(path)}"
             raise ValueError(f"{name} has shape {np.shape(leaf)}; accepted is [{num_bars}]")
-    rules.check_signals(signals, warmup)
+    rules.check_signals(signals, settings.warmup)
+    return lags

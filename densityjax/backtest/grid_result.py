@@ -1,7 +1,4 @@
-"""What a grid run hands over: figures of every configuration, computed on the host in float64.
-
-The definitions are those of `densityjax.backtest.metrics`, evaluated from streamed sums.
-"""
+"""What a grid run hands over: figures of every configuration, and how many were tried."""
 
 from typing import Any, NamedTuple
 
@@ -9,66 +6,21 @@ import jax
 import numpy as np
 import pandas as pd
 
-from densityjax import numerics
 from densityjax._typing import NumpyArray
+from densityjax.backtest.grid_chunks import Path
+from densityjax.backtest.grid_figures import FullMetrics, GridMetrics, figures
 
-SMALLER_IS_BETTER = frozenset({"annual_volatility", "max_drawdown", "turnover"})
-
-
-class Path(NamedTuple):
-    """Streamed sums over T bars of N configurations, in S blocks.
-
-    Attributes:
-      returns: [S, N] sum of the net simple returns in each block, fractions.
-      squares: [S, N] sum of their squares in each block.
-      log_growth: [N] sum of `log(1 + r)`, minus infinity at ruin.
-      downside_squares: [N] sum of `min(r, 0)^2`.
-      turnover: [N] sum of the traded notional over equity.
-      bars_held: [N] number of closes with a position.
-      num_trades: [N] number of times that a position of a new sign began.
-      max_drawdown: [N] largest fall from a peak, a fraction.
-      is_ruined: [N] whether equity was ever at or below zero.
-    """
-
-    returns: Any
-    squares: Any
-    log_growth: Any
-    downside_squares: Any
-    turnover: Any
-    bars_held: Any
-    num_trades: Any
-    max_drawdown: Any
-    is_ruined: Any
-
-
-class GridMetrics(NamedTuple):
-    """Figures of N configurations, [N] each; definitions as in `densityjax.backtest.metrics`.
-
-    Attributes:
-      total_return: equity at the end over that at the start, less 1, a fraction.
-      annual_return: compound growth per year, a fraction.
-      annual_volatility: standard deviation of returns, per root of a year, a fraction.
-      sharpe_ratio: annual, over zero; NaN without spread.
-      sortino_ratio: annual, over zero.
-      max_drawdown: largest fall from a peak, a positive fraction.
-      calmar_ratio: annual return over maximum drawdown.
-      turnover: mean traded notional per bar, both sides, in equity.
-      exposure: share of closes with a position.
-      num_trades: number of position runs of one sign, the open one included.
-      is_ruined: whether equity was ever at or below zero.
-    """
-
-    total_return: NumpyArray
-    annual_return: NumpyArray
-    annual_volatility: NumpyArray
-    sharpe_ratio: NumpyArray
-    sortino_ratio: NumpyArray
-    max_drawdown: NumpyArray
-    calmar_ratio: NumpyArray
-    turnover: NumpyArray
-    exposure: NumpyArray
-    num_trades: NumpyArray
-    is_ruined: NumpyArray
+SMALLER_IS_BETTER = frozenset(
+    {
+        "annual_volatility",
+        "max_drawdown",
+        "turnover",
+        "ulcer_index",
+        "average_drawdown",
+        "drawdown_duration",
+    }
+)
+ROWS = 1 << 16  # configurations measured together: float64 copies of their sums stay small
 
 
 class Trial(NamedTuple):
@@ -76,7 +28,7 @@ class Trial(NamedTuple):
 
     index: int
     params: Any
-    metrics: GridMetrics
+    metrics: GridMetrics | FullMetrics
 
 
 class GridResult(NamedTuple):
@@ -84,28 +36,36 @@ class GridResult(NamedTuple):
 
     Attributes:
       params: pytree of [N] parameters.
-      metrics: `GridMetrics` of [N] figures.
+      metrics: `GridMetrics` of [N] figures, or `FullMetrics`.
       num_trials: N; what a deflated Sharpe ratio must know.
-      sharpe_variance: variance over trials (ddof 1) of the Sharpe ratios PER BAR, those that are
-        defined; NaN for under two.
+      sharpe_mean: mean over trials of the Sharpe ratios PER BAR that are defined; NaN without one.
+      sharpe_variance: their variance (ddof 1), PER BAR; NaN for under two.
       block_bars: [S] number of bars in each block.
       block_returns: [S, N] sum of net returns in each block, fractions.
       block_squares: [S, N] sum of squared net returns in each block.
+      block_cubes: [S, N] sum of their cubes; None for the core metrics.
+      block_fourths: [S, N] sum of their fourth powers; None for the core metrics.
+      swept: name -> [N] of what was swept beside the parameters, such as 'costs.fee_bps', 'lag' or
+        'asset'.
     """
 
     params: Any
-    metrics: GridMetrics
+    metrics: GridMetrics | FullMetrics
     num_trials: int
+    sharpe_mean: float
     sharpe_variance: float
     block_bars: NumpyArray
     block_returns: NumpyArray
     block_squares: NumpyArray
+    block_cubes: NumpyArray | None
+    block_fourths: NumpyArray | None
+    swept: dict[str, NumpyArray]
 
     def best(self, metric: str = "sharpe_ratio") -> Trial:
         """Returns the trial with the best value of a metric; NaN never wins.
 
         Args:
-          metric: field of `GridMetrics`; the smallest value wins for volatility, drawdown and
+          metric: field of the metrics; the smallest value wins for volatility, drawdowns and
             turnover, the largest otherwise.
 
         Returns:
@@ -114,21 +74,38 @@ class GridResult(NamedTuple):
         Raises:
           ValueError: if no such metric exists, or it is NaN for every trial.
         """
-        if metric not in GridMetrics._fields:
-            raise ValueError(f"metric is {metric!r}; accepted are {GridMetrics._fields}")
-        values = np.asarray(getattr(self.metrics, metric), np.float64)
+        return self.top(1, by=metric)[0]
+
+    def top(self, k: int, *, by: str = "sharpe_ratio") -> list[Trial]:
+        """Returns the best trials by a metric, the best one first.
+
+        Args:
+          k: how many, at least 1; fewer come where fewer have a value.
+          by: field of the metrics, see `best`.
+
+        Returns:
+          The `Trial`s; of equal ones that with the smaller index comes first.
+
+        Raises:
+          ValueError: if `k` is below 1, no such metric exists, or it is NaN for every trial.
+        """
+        if k < 1:
+            raise ValueError(f"k is {k}; accepted are integers >= 1")
+        if by not in self.metrics._fields:
+            raise ValueError(f"metric is {by!r}; accepted are {self.metrics._fields}")
+        values = np.asarray(getattr(self.metrics, by), np.float64)
         if np.isnan(values).all():
-            raise ValueError(f"metric {metric!r} is NaN for all {self.num_trials} trials")
-        index = int(np.nanargmin(values) if metric in SMALLER_IS_BETTER else np.nanargmax(values))
-        return self.trial(index)
+            raise ValueError(f"metric {by!r} is NaN for all {self.num_trials} trials")
+        order = np.argsort(values if by in SMALLER_IS_BETTER else -values, kind="stable")
+        return [self.trial(int(row)) for row in order[:k] if not np.isnan(values[row])]
 
     def trial(self, index: int) -> Trial:
         """Returns one row of the grid, its parameters and figures as scalars."""
-        params, figures = jax.tree.map(lambda leaf: leaf[index], (self.params, self.metrics))
-        return Trial(index, params, figures)
+        params, metrics = jax.tree.map(lambda leaf: leaf[index], (self.params, self.metrics))
+        return Trial(index, params, metrics)
 
     def to_frame(self) -> pd.DataFrame:
-        """Returns [N] rows with a column for each parameter, then one for each metric."""
+        """Returns [N] rows with columns for the parameters, what else was swept, and metrics."""
         if isinstance(self.params, dict):
             names = self.params
         elif hasattr(self.params, "_asdict"):
@@ -136,20 +113,26 @@ class GridResult(NamedTuple):
         else:
             leaves = jax.tree_util.tree_leaves_with_path(self.params)
             names = {jax.tree_util.keystr(path) or "param": leaf for path, leaf in leaves}
-        return pd.DataFrame({**names, **self.metrics._asdict()})
+        return pd.DataFrame({**names, **self.swept, **self.metrics._asdict()})
 
 
 def measure(
-    path: Path, params: Any, num_bars: int, periods_per_year: float, eps: float
+    path: Path,
+    params: Any,
+    num_bars: int,
+    periods_per_year: float,
+    eps: float,
+    swept: dict[str, NumpyArray],
 ) -> GridResult:
     """Turns streamed sums into figures.
 
     Args:
-      path: `Path` of float64 arrays.
+      path: `Path` of host arrays.
       params: pytree of [N] parameters.
       num_bars: T, the bars of the market.
       periods_per_year: bars in a year.
       eps: relative rounding of the arithmetic that made the sums.
+      swept: name -> [N] of what was swept beside the parameters.
 
     Returns:
       The `GridResult`.
@@ -157,50 +140,42 @@ def measure(
     Raises:
       ValueError: if the sums of a configuration are not finite.
     """
-    sums = path.returns.sum(0)
+    sums = path.returns.sum(0, dtype=np.float64)
     if not np.isfinite(sums).all():
         index = int(np.argmin(np.isfinite(sums)))
         row = jax.tree.map(lambda leaf: leaf[index], params)
         raise ValueError(f"returns of trial {index} are not finite; its parameters are {row}")
-    mean, square = sums / num_bars, path.squares.sum(0) / num_bars
-    variance = np.maximum(square - mean**2, 0.0) * num_bars / max(num_bars - 1, 1)
-    std = np.sqrt(variance) if num_bars > 1 else np.full_like(mean, np.nan)
-    is_flat = variance <= numerics.FLAT_SHARE * eps * square
-    root, downside = periods_per_year**0.5, np.sqrt(path.downside_squares / num_bars)
-    sharpe = _ratio(mean, np.where(is_flat, 0.0, std), np.nan)
-    growth = np.expm1(path.log_growth * periods_per_year / num_bars)
-    figures = GridMetrics(
-        total_return=np.expm1(path.log_growth),
-        annual_return=growth,
-        annual_volatility=std * root,
-        sharpe_ratio=sharpe * root,
-        sortino_ratio=_ratio(mean, downside, np.inf) * root,
-        max_drawdown=path.max_drawdown,
-        calmar_ratio=_ratio(growth, path.max_drawdown, np.nan),
-        turnover=path.turnover / num_bars,
-        exposure=path.bars_held / num_bars,
-        num_trades=path.num_trades.astype(int),
-        is_ruined=path.is_ruined.astype(bool),
-    )
-    defined = sharpe[np.isfinite(sharpe)]
-    length = -(-num_bars // path.returns.shape[0])
-    block_bars = np.full(path.returns.shape[0], length)
-    missing = length * block_bars.size - num_bars  # the first blocks are the short ones
-    for block in range(block_bars.size):
-        block_bars[block] -= min(missing, length)
-        missing -= min(missing, length)
+    parts = []
+    for first in range(0, sums.size, ROWS):
+        rows = slice(first, first + ROWS)
+        part = jax.tree.map(lambda leaf, rows=rows: leaf[..., rows].astype(np.float64), path)
+        parts.append(figures(part, num_bars, periods_per_year, eps))
+    metrics = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    sharpe_mean, sharpe_variance = sharpe_spread(metrics.sharpe_ratio, periods_per_year)
     return GridResult(
         params=params,
-        metrics=figures,
+        metrics=metrics,
         num_trials=sums.size,
-        sharpe_variance=float(np.var(defined, ddof=1)) if defined.size > 1 else np.nan,
-        block_bars=block_bars,
+        sharpe_mean=sharpe_mean,
+        sharpe_variance=sharpe_variance,
+        block_bars=_block_bars(num_bars, path.returns.shape[0]),
         block_returns=path.returns,
         block_squares=path.squares,
+        block_cubes=path.cubes,
+        block_fourths=path.fourths,
+        swept=swept,
     )
 
 
-def _ratio(gain: NumpyArray, loss: NumpyArray, no_loss: float) -> NumpyArray:
-    """Returns `gain / loss`, and where loss is zero `no_loss` for a gain and NaN otherwise."""
-    safe = np.where(loss == 0.0, 1.0, loss)
-    return np.where(loss == 0.0, np.where(gain > 0.0, no_loss, np.nan), gain / safe)
+def sharpe_spread(sharpe_ratio: NumpyArray, periods_per_year: float) -> tuple[float, float]:
+    """Returns mean and variance (ddof 1) PER BAR of [N] annual Sharpe ratios that are defined."""
+    per_bar = sharpe_ratio[np.isfinite(sharpe_ratio)] / periods_per_year**0.5
+    mean = float(per_bar.mean()) if per_bar.size else np.nan
+    return mean, float(np.var(per_bar, ddof=1)) if per_bar.size > 1 else np.nan
+
+
+def _block_bars(num_bars: int, num_blocks: int) -> NumpyArray:
+    """Returns how many bars of the market each block holds; the first blocks are the short ones."""
+    length = -(-num_bars // num_blocks)
+    last = np.arange(1, num_blocks + 1) * length - (num_blocks * length - num_bars)
+    return np.diff(np.maximum(last, 0), prepend=0)
