@@ -42,7 +42,9 @@ def parse(words: list[str]) -> argparse.Namespace:
         "--repair", action="store_true", help="mend bars that are refused, and say how"
     )
     parser.add_argument(
-        "--models", default="flow", help="families of models: flow (default), or flow,score"
+        "--models",
+        default="flow,score,energy",
+        help="families of models, the flow first (default flow,score,energy)",
     )
     parser.add_argument(
         "--out", metavar="FOLDER", help="new folder of the run (default: under runs/)"

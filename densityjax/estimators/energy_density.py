@@ -15,6 +15,7 @@ from densityjax.estimators import _columns, _fitting
 from densityjax.estimators import _energy_fitting as fitting
 from densityjax.estimators import _energy_functions as functions
 from densityjax.estimators._tabular_density import TabularDensity
+from densityjax.estimators.flow_density import FlowDensity
 from densityjax.models import (
     Chains,
     EnergyConfig,
@@ -138,11 +139,11 @@ class EnergyDensity(TabularDensity):
         self.false_alarm_rate = false_alarm_rate
         self.random_state = random_state
 
-    def _build(self, dim: int) -> functions.ProposedEnergy:
+    def _build(self, dim: int, flow: FlowConfig | None = None) -> functions.ProposedEnergy:
         """Builds energy and proposal; raises ValueError for an option that is not accepted."""
         if self.loss not in METHODS:
             raise ValueError(f"loss is {self.loss!r}: accepted are {METHODS}")
-        flow = FlowConfig(dim=dim, num_layers=self.flow_layers, width=self.flow_width)
+        flow = flow or FlowConfig(dim=dim, num_layers=self.flow_layers, width=self.flow_width)
         energy = EnergyConfig(
             dim=dim,
             widths=tuple(self.widths),
@@ -160,6 +161,7 @@ class EnergyDensity(TabularDensity):
         *,
         calibration: ArrayLike | None = None,
         callback: Callable[[FitProgress], None] | None = None,
+        proposal: FlowDensity | None = None,
     ) -> "EnergyDensity":
         """Fits the flow and the energy to rows.
 
@@ -168,32 +170,40 @@ class EnergyDensity(TabularDensity):
           y: ignored; there for scikit-learn.
           calibration: [K, D] rows for the p-values instead of the last of `X`.
           callback: told a `training.FitProgress` now and then, of the flow's fit first.
+          proposal: the flow, where one was fitted to the same rows with the same transforms, purge
+            and calibration already: a single member. None fits one.
 
         Returns:
           The estimator itself.
 
         Raises:
           ValueError: for rows that are not finite, too few, or constant in a column, calibration
-            rows of other columns, or a parameter that is not accepted.
+            rows of other columns, a parameter that is not accepted, or a proposal of another kind.
           FloatingPointError: if a loss or gradient is not finite.
 
         Warns:
           UserWarning: if draws of the flow do not carry the estimate of log Z.
         """
         rows, held_out = self._learn(X, calibration)
-        self.model_ = self._build(self.n_features_in_)
+        if proposal is not None:
+            self._check_proposal(proposal)
+        flow = None if proposal is None else proposal.flow_.config
+        self.model_ = self._build(self.n_features_in_, flow)
         pair = self._loss()  # its options are checked before anything is fitted
         self._fit_transforms(rows)
         mapped = self._mapped(rows)[0]
         flow_key, fit_key, partition_key = jax.random.split(jax.random.key(self.random_state), 3)
-        flow_params = fitting.fit_flow(
-            flow_key,
-            self.model_.proposal,
-            mapped,
-            self._sizes(len(mapped), self.flow_epochs, ROWS_SEEN),
-            purge=self.purge,
-            callback=callback,
-        )
+        if proposal is None:
+            flow_params = fitting.fit_flow(
+                flow_key,
+                self.model_.proposal,
+                mapped,
+                self._sizes(len(mapped), self.flow_epochs, ROWS_SEEN),
+                purge=self.purge,
+                callback=callback,
+            )
+        else:
+            flow_params = jax.tree.map(lambda leaf: leaf[0], proposal.params_)
         fitted = fitting.fit_energy(
             fit_key,
             self.model_,
@@ -216,6 +226,18 @@ class EnergyDensity(TabularDensity):
         self._calibrate(held_out)
         return self
 
+    def _check_proposal(self, proposal: FlowDensity) -> None:
+        """Raises ValueError unless the flow is one that `fit` could have fitted."""
+        check_is_fitted(proposal, "params_")
+        num_columns, dim = self.n_features_in_, proposal.n_features_in_
+        same = proposal._kinds(dim) == self._kinds(num_columns) and dim == num_columns
+        if proposal.num_members != 1 or not same:
+            raise ValueError(
+                f"proposal has {proposal.num_members} members, {dim} columns and transforms "
+                f"{proposal.transforms}: accepted are one member, {num_columns} columns and "
+                f"transforms {self.transforms}"
+            )
+
     def _loss(self) -> EnergyLoss:
         return energy_loss(
             self.model_.energy,
@@ -229,12 +251,10 @@ class EnergyDensity(TabularDensity):
     def _sizes(self, num_rows: int, num_epochs: int | None, rows_seen: int) -> fitting.Sizes:
         """Returns epochs, rows per step and patience of a fit of as many rows."""
         num_rows = _fitting.padded_size(num_rows)
-        default = round(rows_seen / num_rows)
-        batch_size = self.batch_size
-        if batch_size is None:
-            batch_size = _fitting.default_batch_size(num_rows)
+        given, default = self.batch_size, _fitting.default_batch_size(num_rows)
+        batch_size = default if given is None else given
         if num_epochs is None:
-            num_epochs = int(np.clip(default, 20, 400))
+            num_epochs = int(np.clip(round(rows_seen / num_rows), 20, 400))
         return fitting.Sizes(num_epochs, batch_size, self.patience)
 
     def _normalise(self, key: Key) -> None:

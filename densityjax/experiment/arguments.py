@@ -6,7 +6,7 @@ import shlex
 
 from densityjax.market.features import FEATURE_SETS
 
-FAMILIES = ("flow", "score")  # of models that a run can fit
+FAMILIES = ("flow", "score", "energy")  # of models that a run can fit
 MAX_SEED = 2**32 - 1  # jax keys take 32 bits of a seed
 MAX_FEE_BPS = 10_000  # basis points: all of the notional
 
@@ -35,7 +35,7 @@ class Arguments:
     bars: str | None = None
     symbol: str | None = None
     repair: bool = False
-    models: str = "flow"
+    models: str = "flow,score,energy"
     out: str | None = None
     seed: int = 0
     quick: bool = False

@@ -130,15 +130,17 @@ def _split_blocks(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def _curves(result: FitResult, model: str) -> pd.DataFrame:
+    """Returns the losses of a fit of one model or of an ensemble, a row per member and epoch."""
+    train, validation = np.atleast_2d(result.train_loss), np.atleast_2d(result.validation_loss)
     frames = []
-    for member in range(result.train_loss.shape[0]):
-        epochs = np.arange(int(result.num_epochs[member]))
+    for member, num_epochs in enumerate(np.atleast_1d(result.num_epochs)):
+        epochs = np.arange(int(num_epochs))
         columns = {
             "model": model,
             "member": member,
             "epoch": epochs,
-            "train_loss": result.train_loss[member][epochs],
-            "validation_loss": result.validation_loss[member][epochs],
+            "train_loss": train[member][epochs],
+            "validation_loss": validation[member][epochs],
         }
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)

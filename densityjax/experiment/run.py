@@ -155,7 +155,8 @@ def fit(
     for family, density in densities(blank).items():
         density.set_params(transforms=transforms)
         told = callback(f"fitting the {family}'s density of the state")
-        density.fit(train, calibration=validation, callback=told)
+        shared = {"proposal": blank.density} if family == "energy" else {}
+        density.fit(train, calibration=validation, callback=told, **shared)
     if blank.return_score is not None:
         told = callback("fitting the score of the return")
         blank.return_score.fit(past, callback=told)

@@ -14,6 +14,7 @@ from scipy.special import ndtri
 
 from densityjax._typing import Array
 from densityjax.estimators import (
+    EnergyDensity,
     FlowDensity,
     ReturnForecaster,
     ReturnScore,
@@ -30,7 +31,10 @@ TAIL_CONFIDENCE = 0.95  # of the expected shortfall that sizes positions
 GAIN_RANGE = (1e-7, 1.0 - 1e-7)  # probability of a gain: nearer to 0 or 1 single precision ends
 SETTINGS, DENSITY, FORECASTER = "pipeline.json", "density", "forecaster"  # in a saved folder
 RETURN_SCORE = "return_score"
-COMPANIONS: dict[str, type[TabularDensity]] = {"score": ScoreDensity}  # family -> its density
+COMPANIONS: dict[str, type[TabularDensity]] = {  # family -> its density
+    "score": ScoreDensity,
+    "energy": EnergyDensity,
+}
 
 
 class Pipeline(NamedTuple):

@@ -126,6 +126,23 @@ SKEWED = np.log(np.random.default_rng(0).exponential(size=(2_500, 1)))  # a sign
 GRID = np.linspace(-12.0, 4.0, 801)[:, None]
 
 
+def test_a_flow_at_hand_is_taken_instead_of_fitting_one(fitted):
+    flow = FlowDensity(num_layers=2, width=8, num_epochs=2).fit(TRAIN, calibration=CALIBRATION)
+    flow.params_ = jax.tree.map(lambda leaf: leaf[None], fitted.params_["proposal"])
+    again = clone(fitted).fit(TRAIN, calibration=CALIBRATION, proposal=flow)
+    assert again.gain_ > 0.02
+    for leaf, own in zip(
+        jax.tree.leaves(again.params_["proposal"]),
+        jax.tree.leaves(fitted.params_["proposal"]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(leaf, own)
+    with pytest.raises(ValueError, match="proposal has 1 members, 2 columns and transforms None"):
+        EnergyDensity(**OPTIONS, transforms=["log", "identity"]).fit(
+            np.exp(TRAIN / UNITS), proposal=flow
+        )
+
+
 def test_a_correction_that_is_worse_than_the_flow_is_thrown_away():
     spoilt = EnergyDensity(**{**OPTIONS, "num_epochs": 1, "learning_rate": 1.0}).fit(SKEWED)
     assert spoilt.gain_ == 0.0

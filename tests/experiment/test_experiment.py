@@ -38,6 +38,7 @@ STAGES = (
 FITS = (
     "fitting the flow's density of the state",
     "fitting the score's density of the state",
+    "fitting the energy's density of the state",
     "fitting the score of the return",
 )
 REALISED = ("return_next", "log_prob", "log_prob_ewma_t", "log_prob_gjr_skewt", "cdf")
@@ -73,8 +74,7 @@ def finished(bars_file, tmp_path_factory):
 
 
 def arguments_of(bars_file, folder):
-    out, models = str(folder), "flow,score"
-    return Arguments(bars=str(bars_file), out=out, models=models, quick=True, seed=3)
+    return Arguments(bars=str(bars_file), out=str(folder), quick=True, seed=3)
 
 
 def read_json(path):
@@ -420,7 +420,10 @@ def test_the_hash_sees_every_value_time_and_name(simulated):
         ({"fee_bps": float("nan")}, "fee_bps is nan"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**32}, "seed is 4294967296"),
-        ({"models": "gan"}, "models is 'gan': accepted are 'flow' and, after commas, any of score"),
+        (
+            {"models": "gan"},
+            "models is 'gan': accepted are 'flow' and, after commas, any of score, ",
+        ),
         ({"models": "score"}, "models is 'score': accepted are 'flow'"),
         ({"models": "flow,flow"}, "models is 'flow,flow'"),
         ({"state_features": "moon"}, "state_features is 'moon': accepted are flow, score, energy"),

@@ -218,7 +218,8 @@ def odd_bars(kind):
 def test_odd_bars_run_and_are_reported(kind, words, warnings, notes, tmp_path, capsys):
     path, folder = tmp_path / "odd.csv", tmp_path / "runs" / "odd"
     odd_bars(kind).to_csv(path, index=False)
-    status = script.main(["--bars", str(path), "--out", str(folder), "--quick", *words])
+    run = ["--bars", str(path), "--out", str(folder), "--quick", "--models", "flow"]
+    status = script.main([*run, *words])
     told = capsys.readouterr()
     assert (status, told.err) == (0, "")
     assert f"report: {folder / 'report.html'}" in told.out
