@@ -83,7 +83,7 @@ class _Settings(NamedTuple):
     stops: Stops | None
     fill: str
     drift: bool
-    limits: dict[str, ArrayLike]
+    limits: dict[str, Any]
     lag: ArrayLike
     warmup: int
     liquidate: bool

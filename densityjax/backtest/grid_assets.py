@@ -12,7 +12,7 @@ from densityjax.backtest.inputs import Prices
 
 def num_assets(prices: Prices) -> int | None:
     """Returns A for prices of shape [T, A]; None for those of [T], and for bad ones."""
-    shape = np.shape(prices.close)
+    shape = np.shape(np.asarray(prices.close))
     if len(shape) != 2:
         return None
     if shape[1] == 0:
