@@ -27,6 +27,7 @@ WARMUP = 60  # first bars of a stream, in which no detector alarms
 NUM_BARS, HORIZON = 400, 100  # of a stream, and after a switch to find it in
 FACTORS = (1.5, 2.0, 3.0)  # scale after the switch over that before it
 DECAY = 0.94  # of the exponentially weighted volatility
+MAX_RUN, RECENT = 250, 20  # bars: longest run told apart, and runs that count as new
 Detector = Callable[[np.ndarray], np.ndarray]  # returns [P, T] -> statistics [P, T]
 
 
@@ -85,12 +86,23 @@ def detectors(rng: np.random.Generator) -> dict[str, Detector]:
         probability = hidden_markov.filtered(markov, returns).probability
         return jnp.log(probability[:, 1]) - jnp.log(probability[:, 0])
 
+    def recent(returns: jax.Array) -> jax.Array:
+        def one(state: change_points.RunState, value: jax.Array) -> tuple:
+            state, reading = change_points.step_runs(
+                prior, state, value, hazard=1.0 / MAX_RUN, recent_within=RECENT
+            )
+            return state, reading.recent
+
+        return jax.lax.scan(one, change_points.start_runs(max_run=MAX_RUN), returns / spread)[1]
+
+    prior = change_points.NormalGammaPrior(strength=10.0, shape=3.0, rate=2.0)
     of_stream = {
         "energy level, 20 bars": level,
         "log density, CUSUM": lambda r: sum_of(energies(r), held_out),
         "|r|, CUSUM": lambda r: sum_of(jnp.abs(r), np.abs(calm)),
         "EWMA volatility": volatility,
         "HMM filter": turbulent,
+        "run length, Bayes": recent,
     }
     return {name: _over_streams(function) for name, function in of_stream.items()}
 

@@ -3,13 +3,14 @@
 python scripts/check_overlay.py                                  # three simulated markets, S&P 500
 python scripts/check_overlay.py --bars SPY_1d.parquet --bars BTCUSD_1h.parquet
 
-A kernel density of the energy features is fitted to the first half of the bars, and z, the robust
-z-score of a bar's energy against the 20 before it, scales the targets of a base strategy on the
-second half. The base is then held smaller, by one number, so that both have the same mean size of
-position: what is left of the difference is timing, not leverage. That number is known only
-afterwards; it is for the comparison, not for trading. Differences (overlay less base) are of the
-annual Sharpe ratio, the Calmar ratio and the 95 % expected shortfall, whose fall is a gain; their
-95 % intervals are of the stationary bootstrap of paired bars.
+A kernel density of the energy features is fitted to the first three eighths of the bars. On the
+second half z, the robust z-score of a bar's energy, scales the targets of a base strategy: against
+the 20 energies before it, or, with --against reference, against those of the eighth in between. The
+base is then held smaller, by one number, so that both have the same mean size of position: what is
+left of the difference is timing, not leverage. That number is known only afterwards; it is for the
+comparison, not for trading. Differences (overlay less base) are of the annual Sharpe ratio, the
+Calmar ratio and the 95 % expected shortfall, whose fall is a gain; their 95 % intervals are of the
+stationary bootstrap of paired bars.
 """
 
 import argparse
@@ -28,23 +29,27 @@ from densityjax.regimes import energy_levels, kernel_energy
 from densityjax.strategies.energy_sizing import OverlayParams, OverlaySignals, energy_overlay
 
 FEATURES = "energy"
-MOST_KERNELS = 3_000  # last rows of the first half that carry a kernel
-WARM_ROWS = 100  # rows after them, whose energies only fill the past of the first z
+MOST_KERNELS = 3_000  # last rows of the fit that carry a kernel
+PASTS = ("past", "reference")
 CURVES = {"linear": 0, "piecewise": 1, "regimes": 2}
 FEE_BPS = 2.0
 
 
-def energy_z(bars: pd.DataFrame) -> pd.Series:
-    """Returns z of the bars after the first half, by a density of the first half."""
+def energy_z(bars: pd.DataFrame, against: str = "past") -> pd.Series:
+    """Returns z of the bars of the second half, by a density of bars of the first."""
     features = market.compute_features(bars, FEATURES)
     rows, half = features.to_numpy(float), len(features) // 2
-    train = rows[max(0, half - MOST_KERNELS) : half]
+    last = half - half // 4
+    train = rows[max(0, last - MOST_KERNELS) : last]
     keep = np.ptp(train, axis=0) > 0
     location, scale = train[:, keep].mean(axis=0), train[:, keep].std(axis=0)
     model = kernel_energy.fit_kernel_energy((train[:, keep] - location) / scale)
-    energy = kernel_energy.kernel_energies(model, (rows[half:, keep] - location) / scale)
-    z = energy_levels.energy_levels(energy).z
-    return pd.Series(z[WARM_ROWS:], index=features.index[half + WARM_ROWS :])
+    energy = kernel_energy.kernel_energies(model, (rows[last:, keep] - location) / scale)
+    if against == "reference":
+        z = energy_levels.reference_z(energy, energy[: half - last])
+    else:
+        z = np.asarray(energy_levels.energy_levels(energy).z)
+    return pd.Series(z[half - last :], index=features.index[half:])
 
 
 def base_weights(name: str, bars: pd.DataFrame) -> np.ndarray:
@@ -58,10 +63,10 @@ def base_weights(name: str, bars: pd.DataFrame) -> np.ndarray:
 
 
 def compare(
-    bars: pd.DataFrame, base: str, curve: str, *, num_draws: int
+    bars: pd.DataFrame, base: str, curve: str, *, num_draws: int, against: str = "past"
 ) -> dict[str, tuple[float, float, float, float, float]]:
     """Returns, for each figure, base, overlay less base, both ends of the interval, and p."""
-    z = energy_z(bars)
+    z = energy_z(bars, against)
     known = bars.loc[z.index]
     weights = base_weights(base, bars)[bars.index.get_indexer(z.index)]
     params = OverlayParams(curve=CURVES[curve])
@@ -107,12 +112,14 @@ def main(words: list[str]) -> int:
     parser.add_argument("--bars", action="append", metavar="FILE", help="repeatable")
     parser.add_argument("--num-bars", type=int, default=8_000, help="of each simulated market")
     parser.add_argument("--draws", type=int, default=500, help="resampled paths, default 500")
+    parser.add_argument("--against", choices=PASTS, default="past", help="what z is held against")
     options = parser.parse_args(words)
     try:
         for name, bars in markets(options).items():
             for base in ("long", "momentum"):
                 for curve in CURVES:
-                    found = compare(bars, base, curve, num_draws=options.draws)
+                    settings = {"num_draws": options.draws, "against": options.against}
+                    found = compare(bars, base, curve, **settings)
                     print(f"{name}, {base}, {curve}: {_line(found)}", flush=True)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -176,14 +176,20 @@ def score_family(
     return found
 
 
-def means(record: dict[str, Any], figure: str) -> dict[str, float]:
-    """Returns the mean of a figure over the seeds of one set, for each method without a failure."""
-    values: dict[str, list[Any]] = {}
-    for families in record["results"].values():
+def by_seed(record: dict[str, Any], figure: str) -> dict[str, dict[str, float]]:
+    """Returns method -> seed -> a figure of one set; a fit that failed has none."""
+    values: dict[str, dict[str, float]] = {}
+    for seed, families in record["results"].items():
         for methods in families.values():
             for name, figures in methods.items():
-                values.setdefault(name, []).append(figures.get(figure))
-    return {name: float(np.mean(v)) for name, v in values.items() if None not in v}
+                if figure in figures:
+                    values.setdefault(name, {})[seed] = figures[figure]
+    return values
+
+
+def means(record: dict[str, Any], figure: str) -> dict[str, float]:
+    """Returns the mean of a figure over the seeds of one set, for each method."""
+    return {name: float(np.mean([*v.values()])) for name, v in by_seed(record, figure).items()}
 
 
 def paired_difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
@@ -210,7 +216,7 @@ def summary(records: list[dict[str, Any]]) -> str:
         for label, chosen in _groups(records):
             cells = [_percent(_mean_over(by_set, chosen, name)) for name in names]
             lines.append([f"mean, {label}", "", "", "", *cells])
-        parts += [tables.markdown(lines), _against_line(records, by_set, title)]
+        parts += [tables.markdown(lines), _against_line(records, figure, title)]
     return "\n\n".join(parts)
 
 
@@ -233,23 +239,36 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"
 
 
-def _against_line(records: list[dict[str, Any]], by_set: dict[str, dict], title: str) -> str:
-    """Lays out paired differences to the line over the sets that both have."""
+def _against_line(records: list[dict[str, Any]], figure: str, title: str) -> str:
+    """Lays out paired differences to the line, over sets and seeds that both have."""
     head = [f"{title} less that of {LINE}, points", "sets", "mean [95 % over sets]", "median"]
     lines = [[*head, "won", f"sets where {LINE} wins"]]
-    names = dict.fromkeys(name for values in by_set.values() for name in values if "=" not in name)
+    values = {each["set"]: by_seed(each, figure) for each in records}
+    names = dict.fromkeys(name for each in values.values() for name in each if "=" not in name)
     for name in names:
         for label, chosen in _groups(records):
-            both = [s for s in chosen if name in by_set[s] and LINE in by_set[s]]
-            if name == LINE or not both:
+            gaps = {s: _gap(values[s], name) for s in chosen if _shared(values[s], name)}
+            if name == LINE or not gaps:
                 continue
-            ours, line = (100 * np.array([by_set[s][n] for s in both]) for n in (name, LINE))
-            mean, low, high = paired_difference(ours, line)
-            lost = [s for s, gap in zip(both, ours - line, strict=True) if gap < 0]
-            cells = [f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]", f"{np.median(ours - line):+.2f}"]
-            won = f"{int(np.sum(ours > line))} of {len(both)}"
-            lines.append([f"{name}, {label}", str(len(both)), *cells, won, ", ".join(lost) or "-"])
+            gap = np.array([*gaps.values()])
+            mean, low, high = paired_difference(gap, np.zeros_like(gap))
+            lost = ", ".join(s for s, each in gaps.items() if each < 0) or "-"
+            cells = [f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]", f"{np.median(gap):+.2f}"]
+            won = f"{int(np.sum(gap > 0))} of {len(gap)}"
+            lines.append([f"{name}, {label}", str(len(gap)), *cells, won, lost])
     return tables.markdown(lines)
+
+
+def _shared(values: dict[str, dict[str, float]], name: str) -> list[str]:
+    """Returns the seeds that a method and the line both have: the same rows, drawn or not."""
+    line = values.get(LINE, {})
+    return [seed for seed in values.get(name, {}) if seed in line]
+
+
+def _gap(values: dict[str, dict[str, float]], name: str) -> float:
+    """Returns the mean difference of a method to the line over the seeds of both, in points."""
+    shared = _shared(values, name)
+    return 100.0 * float(np.mean([values[name][s] - values[LINE][s] for s in shared]))
 
 
 def parsed(words: list[str]) -> argparse.Namespace:

@@ -140,3 +140,10 @@ def test_what_is_not_accepted_is_named(energy):
         energy_levels.check_rule(LevelRule(min_hold=-1))
     with pytest.raises(ValueError, match="deviation"):
         energy_levels.reference_z(energy, np.ones(5))
+
+
+def test_ec_07_a_very_typical_bar_is_calm_and_never_an_anomaly(energy):
+    typical = np.append(energy[:20], -1e3)
+    found = energy_levels.energy_levels(typical)
+    assert found.z[-1] < -100.0
+    assert found.regime[-1] == Regime.CALM

@@ -23,7 +23,7 @@ def script():
 
 @pytest.fixture(scope="module")
 def bars_file(tmp_path_factory):
-    bars = market.simulate_market(jax.random.key(0), 900).bars
+    bars = market.simulate_market(jax.random.key(0), 800).bars
     close = bars["close"].to_numpy(copy=True)
     jump = np.exp(12.0 * np.std(np.diff(np.log(close))))
     close[SPIKE] *= jump
@@ -36,7 +36,7 @@ def bars_file(tmp_path_factory):
 @pytest.mark.parametrize("mode", [[], ["--online"]])
 def test_cli_03_an_injected_spike_is_listed(script, bars_file, capsys, mode):
     path, spike, before = bars_file
-    words = ["--bars", str(path), "--limit", "200", "--anomalies-only", *mode]
+    words = ["--bars", str(path), "--limit", "100", "--anomalies-only", *mode]
     assert script.main(words) == 0
     head, *rows, last = capsys.readouterr().out.strip().splitlines()
     assert head.split()[:2] == ["time", "return"]
@@ -45,8 +45,8 @@ def test_cli_03_an_injected_spike_is_listed(script, bars_file, capsys, mode):
     assert before not in flagged
     z = next(float(row.split()[3]) for row in rows if row.startswith(spike))
     assert z > 5.0
-    assert last.startswith(f"flagged: {len(rows)} of 200 bars")
-    assert len(rows) < 60
+    assert last.startswith(f"flagged: {len(rows)} of 100 bars")
+    assert len(rows) < 40
 
 
 def test_all_bars_are_listed_unless_told_otherwise_and_a_higher_threshold_flags_fewer(
@@ -55,9 +55,9 @@ def test_all_bars_are_listed_unless_told_otherwise_and_a_higher_threshold_flags_
     path, *_ = bars_file
     counts = []
     for threshold in ("2", "6"):
-        assert script.main(["--bars", str(path), "--limit", "200", "--threshold", threshold]) == 0
+        assert script.main(["--bars", str(path), "--limit", "100", "--threshold", threshold]) == 0
         out = capsys.readouterr().out.strip().splitlines()
-        assert len(out) == 202
+        assert len(out) == 102
         counts.append(int(out[-1].split()[1]))
     assert counts[0] > counts[1] >= 1
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from densityjax import backtest
+from densityjax.regimes import energy_levels
 from densityjax.strategies import energy, energy_signals, energy_sizing
 from densityjax.strategies.energy import EnergyRule, Reason
 from densityjax.strategies.energy_signals import Action
@@ -224,3 +225,12 @@ def test_the_overlay_never_takes_the_other_side_nor_more_than_the_base(market):
     strange = overlay._replace(energy_z=np.full(120, 3.5))
     weight = backtest.apply_rule(energy_sizing.energy_overlay, OverlayParams(curve=1), strange)
     assert (np.asarray(weight) == 0.0).all()
+
+
+def test_e338_17_no_position_is_held_before_enough_energies_are_there():
+    energies = np.random.default_rng(2).gamma(3.0, size=30)
+    z = energy_levels.energy_levels(energies).z
+    found = signals(z, np.zeros(30))
+    assert (found.scale[:5] == 0.0).all()
+    assert (found.reason[:5] == Reason.WARMING_UP).all()
+    assert (found.scale[5:] > 0.0).any()
