@@ -47,7 +47,9 @@ def read_returns(
 
 
 def per_bar(annual_rate: float, periods_per_year: float) -> float:
-    """Compounds a rate per year down to one bar."""
+    """Compounds a rate per year down to one bar; a ValueError where a year loses more than all."""
+    if not annual_rate > -1.0:
+        raise ValueError(f"a rate per year is {annual_rate}; accepted are fractions above -1")
     return (1.0 + annual_rate) ** (1.0 / periods_per_year) - 1.0
 
 

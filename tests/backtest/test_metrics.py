@@ -112,6 +112,11 @@ def test_a_risk_free_rate_is_compounded_down_to_the_bar():
     np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
+def test_a_year_cannot_lose_more_than_all():
+    with pytest.raises(ValueError, match="a rate per year is -10"):
+        metrics.sharpe_ratio(REFERENCE, periods_per_year=252, risk_free_rate=-10.0)
+
+
 def test_ruin_is_absorbing():
     path = [0.1, -1.0, 3.0]
     assert metrics.total_return(path) == -1.0
