@@ -128,14 +128,14 @@ def read_axes(words: list[str]) -> dict[str, np.ndarray]:
         name, _, values = word.partition("=")
         try:
             numbers = [float(value) for value in values.split(":")]
-            if len(numbers) not in (1, 3) or (len(numbers) == 3 and numbers[2] < 1):
+            start, stop, num = numbers if len(numbers) != 1 else (*numbers, *numbers, 1)
+            if num < 1:
                 raise ValueError
         except ValueError:
             raise ValueError(
                 f"--grid is {word!r}; accepted are NAME=START:STOP:NUM with NUM >= 1, NAME=VALUE"
             ) from None
-        is_range = len(numbers) == 3
-        axes[name] = np.linspace(*numbers[:2], int(numbers[2])) if is_range else np.array(numbers)
+        axes[name] = np.linspace(start, stop, int(num))
     return axes
 
 
@@ -176,7 +176,7 @@ def plain_signals(bars: pd.DataFrame) -> rules.Signals:
     """Returns what the returns alone tell at each close, [T] arrays of float64."""
     returns = market.simple_returns(bars).fillna(0.0)
     moments = returns.ewm(alpha=1.0 - DECAY)
-    std = moments.std().bfill().clip(lower=float(returns.std()) * (1.0 - DECAY))
+    std = moments.std().bfill().clip(lower=np.std(returns.to_numpy()) * (1.0 - DECAY))
     tail = 1.0 - CONFIDENCE
     return rules.Signals(
         expected_z=(moments.mean() / std).to_numpy(np.float64),

@@ -158,7 +158,7 @@ def run_grid(
       metrics: 'core' for `GridMetrics`, 'full' for `FullMetrics`, which take about twice as long.
       chunk_size: configurations computed together; None takes what fits `memory_limit_bytes`.
       memory_limit_bytes: bytes of parameters, state and sums of one chunk, over all devices; None
-        is 1 MiB for each CPU device, the cache of a core, and 1 GiB for each accelerator.
+        is 2 MiB for each CPU device, near the cache of a core, and 1 GiB for each accelerator.
       num_blocks: blocks of bars whose sums are kept for each configuration.
       manifest: folder of finished chunks. A run that was killed goes on where it was with the same
         arguments; the result is the same bit for bit.

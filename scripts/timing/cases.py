@@ -156,11 +156,19 @@ def forecast(*, num_rows: int, num_members: int, num_context: int) -> Iterator[C
     yield Case(name, size, two_levels, num_rows, "row")
 
 
-def grid(*, num_bars: int, num_configs: int, chunk_size: int) -> Case:
+def grid(
+    *,
+    num_bars: int,
+    num_configs: int,
+    chunk_size: int | None,
+    metrics: str,
+    stop_loss: float | None,
+) -> Case:
     """Builds the case of a grid of threshold rules, figures of each configuration included."""
     rng = np.random.default_rng(0)
     close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(num_bars)))
-    prices = backtest.Prices(open=np.append(100.0, close[:-1]), close=close)
+    ends = np.stack([np.append(100.0, close[:-1]), close])
+    prices = backtest.Prices(ends[0], ends.max(0) * 1.003, ends.min(0) / 1.003, close)
     signals = backtest.Signals(
         expected_z=rng.standard_normal(num_bars).astype(np.float32),
         density_p_value=rng.uniform(size=num_bars).astype(np.float32),
@@ -181,10 +189,13 @@ def grid(*, num_bars: int, num_configs: int, chunk_size: int) -> Case:
             signals,
             prices,
             periods_per_year=8766.0,
+            stops=backtest.Stops(stop_loss=stop_loss),
+            metrics=metrics,
             chunk_size=chunk_size,
         ).metrics
 
-    size = f"{num_bars} bars, {num_configs} configurations, chunks of {chunk_size}"
+    size = f"{num_bars} bars, {num_configs} configurations, {metrics} metrics"
+    size += "" if stop_loss is None else ", stops"
     return Case("grid of threshold rules", size, call, num_bars * num_configs, "bar of a rule")
 
 
@@ -219,6 +230,15 @@ def cases(*, quick: bool, on_accelerator: bool) -> dict[str, Callable[[], list[C
     def wide_step(batch_size: int) -> Case:
         return train_step("flow train step", wide, num_members=1, batch_size=batch_size)
 
+    def rules(metrics: str, stop_loss: float | None) -> Case:
+        return grid(
+            num_bars=256 if quick else 8760,
+            num_configs=configs,
+            chunk_size=262_144 if on_accelerator else None,
+            metrics=metrics,
+            stop_loss=stop_loss,
+        )
+
     return {
         "forecaster": lambda: [
             train_step("forecaster train step", narrow, num_members=8, batch_size=256)
@@ -230,13 +250,8 @@ def cases(*, quick: bool, on_accelerator: bool) -> dict[str, Callable[[], list[C
             *score_evaluation(score_model(10), num_draws=draws, num_rows=likelihoods),
         ],
         "forecast": lambda: list(forecast(num_rows=forecasts, num_members=8, num_context=20)),
-        "grid": lambda: [
-            grid(
-                num_bars=256 if quick else 8760,
-                num_configs=configs,
-                chunk_size=262_144 if on_accelerator else 2048,
-            )
-        ],
+        "grid": lambda: [rules("core", None)],
+        "grid_full": lambda: [rules("full", None), rules("full", 0.05)],
         "simulate": lambda: [simulation(num_bars=500 if quick else 20_000)],
     }
 
