@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from densityjax.backtest import inference
+from densityjax.backtest import (
+    Costs,
+    Prices,
+    RandomParams,
+    RandomState,
+    apply_rule,
+    inference,
+    product_grid,
+    random_rule,
+    run,
+    run_grid,
+)
 from densityjax.backtest.inference import BlockSums, SharpeMoments
 
 HEDGE_FUND = SharpeMoments(1.585 / math.sqrt(12), 24, -2.448, 10.164)
@@ -245,3 +256,28 @@ def test_copies_do_not_add_to_the_effective_rank_and_block_sums_will_do():
     assert inference.effective_number_of_trials(sums) == pytest.approx(6.0, abs=0.2)
     flat = np.concatenate([basis, np.zeros((4000, 3))], axis=1)
     assert inference.effective_number_of_trials(flat) == pytest.approx(few, rel=1e-6)
+
+
+def test_block_sums_of_a_grid_are_those_of_its_paths():
+    rng = np.random.default_rng(11)
+    prices = Prices(close=np.exp(np.cumsum(0.01 * rng.normal(size=204))))
+    seeds = product_grid(RandomParams, seed=np.arange(12), turnover=0.5)
+    options = {"fill": "same_close", "costs": Costs(5.0)}
+    signals = np.zeros(204)
+    grid = run_grid(
+        random_rule, seeds, signals, prices, init_state=RandomState(), num_blocks=4, **options
+    )
+    blocks = BlockSums(grid.block_returns, grid.block_squares, grid.block_bars)
+    paths = []
+    for seed in range(12):
+        params = RandomParams(seed=seed, turnover=0.5)
+        weights = apply_rule(random_rule, params, signals, init_state=RandomState())
+        paths.append(np.asarray(run(weights, prices, **options).returns, float))
+    direct = inference.probability_of_backtest_overfitting(np.array(paths).T, num_blocks=4)
+    streamed = inference.probability_of_backtest_overfitting(blocks)
+    np.testing.assert_array_equal(streamed.best, direct.best)
+    np.testing.assert_allclose(streamed.logits, direct.logits, atol=1e-9)
+    means = np.array(paths).mean(1)
+    found = inference.reality_check(blocks)
+    assert found.best == means.argmax()
+    np.testing.assert_allclose(found.statistic, means.max() * math.sqrt(204), rtol=1e-4)

@@ -34,7 +34,7 @@ class Overfitting(NamedTuple):
       probability: PBO, the share of halves whose best rule is at or below the median on the other.
       probability_of_loss: share of halves whose best rule loses on the other.
       slope: of the best rule's Sharpe ratio on the other half over that on its own, least squares;
-        near -1 for rules without skill, whose halves must add up to the same whole.
+        below zero where one rule is often best: what one half has of its gains, the other lacks.
       logits: [M] log odds of the rank of the best rule on the other half.
       best: [M] which rule was best on each half.
       in_sample: [M] its Sharpe ratio there, per bar.

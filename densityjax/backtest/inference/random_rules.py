@@ -6,7 +6,7 @@ import numpy as np
 
 from densityjax._typing import NumpyArray
 from densityjax.backtest.grid import product_grid, run_grid
-from densityjax.backtest.grid_result import GridMetrics
+from densityjax.backtest.grid_figures import GridMetrics
 from densityjax.backtest.inputs import Costs, Prices
 from densityjax.backtest.rules import RandomParams, RandomState, random_rule
 
