@@ -109,6 +109,7 @@ def signs(bars):
 )
 def test_causal_pipelines_pass_every_check(clean, warmup, bars):
     report = audit_lookahead(clean, bars, warmup=warmup)
+    assert report.passed
     made = [check.name for check in report.checks if check.passed]
     assert made == ["replaced", "truncated", "shuffled", "poisoned", "warm-up", "stamps"]
 
@@ -185,6 +186,18 @@ def test_a_pipeline_that_refuses_nan_is_poisoned_with_huge_values(bars):
     assert clean["passed"]
     assert "NaN is refused" in clean["detail"]
     assert "poisoned" in audit_lookahead(functools.partial(strict, True), bars).failed
+
+
+def test_a_pipeline_that_refuses_every_other_future_has_not_passed(bars):
+    def picky(other):
+        if not other.equals(bars):
+            raise ValueError("these are not my bars")
+        return other["close"]
+
+    report = audit_lookahead(picky, bars)
+    assert report.failed == ()
+    assert not report.passed
+    assert "not made" in str(report)
 
 
 def test_outputs_that_do_not_fit_the_bars_are_refused(bars):
