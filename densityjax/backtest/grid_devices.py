@@ -80,12 +80,15 @@ def chunk_rows(
 def bytes_per_config(rule: Rule, configs: Configs, market: Market, options: Options) -> int:
     """Returns the bytes that one configuration takes: parameters, results, state and sums."""
     two = take_rows(configs, np.arange(2) % num_rows(configs))
-    call = functools.partial(run_chunk, rule, options=options)
-    path = jax.eval_shape(call, two, market)
+    path = _sized.eval_shape(rule, two, market, options)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((two, path)))
     # Totals and marks once more for the scans' carry, and the temporaries of one bar.
     carried = jax.tree.leaves((path.totals, path.marks))
     return size // 2 + 2 * sum(leaf.dtype.itemsize for leaf in carried)
+
+
+# Traced once per rule, options and shapes, never compiled: it tells sizes alone.
+_sized = jax.jit(run_chunk, static_argnames=("rule", "options"))
 
 
 def num_rows(configs: Configs) -> int:

@@ -11,6 +11,7 @@ PEERS: dict[str, dict[str, str]] = {
     "zuko": {"zuko": "1.6.0", "torch": "2.13.0"},
     "flowjax": {"flowjax": "19.1.2", "jax": "0.10.2"},
 }
+BACKTESTERS: dict[str, dict[str, str]] = {"vectorbt": {"vectorbt": "1.2.0", "numba": "0.68.1"}}
 UNPINNED = ("numpy",)  # torch does without it, the workers do not
 
 _ASK = """
@@ -39,7 +40,7 @@ def ensure(name: str, folder: pathlib.Path) -> pathlib.Path:
     """Returns the Python of a peer's environment, made or mended where it has to be.
 
     Args:
-      name: a key of `PEERS`.
+      name: a key of `PEERS` or of `BACKTESTERS`.
       folder: where the environments are.
 
     Returns:
@@ -48,7 +49,7 @@ def ensure(name: str, folder: pathlib.Path) -> pathlib.Path:
     Raises:
       EnvironmentFailure: if the environment or what belongs in it cannot be had.
     """
-    wanted, home = PEERS[name], folder / name
+    wanted, home = {**PEERS, **BACKTESTERS}[name], folder / name
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
     if matches(installed(python, [*wanted, *UNPINNED]), wanted):
         return python

@@ -182,7 +182,7 @@ def grid(
         risk_budget=0.02,
     )
 
-    def call() -> backtest.GridMetrics:
+    def call() -> backtest.GridMetrics | backtest.FullMetrics:
         return backtest.run_grid(
             backtest.threshold_rule,
             params,
