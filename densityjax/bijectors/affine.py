@@ -3,7 +3,7 @@
 `forward` goes from data to standardised units. The fitting functions see all training rows once;
 what they return is frozen, so scoring never changes the model, and the log-determinant is the
 negative sum of the logs of the scales actually used. On the host a constant column is an error;
-`fit_robust` runs under `jit` and `vmap` and flags it instead.
+`fit_robust` and `fit_moments` run under `jit` and `vmap` and flag it instead.
 """
 
 from typing import NamedTuple
@@ -116,6 +116,31 @@ def fit_robust(
     column = jax.vmap(lambda values: _robust_column(values, weights, spread), 1)
     location, scale, is_constant = column(x)
     return Affine(location, scale), is_constant
+
+
+def fit_moments(x: Array, weights: Array | None = None) -> tuple[Affine, Array]:
+    """Standardises by weighted mean and standard deviation; runs under `jit` and `vmap`.
+
+    Args:
+      x: [N, D] rows, in units of the data.
+      weights: [N] weights, 0 or more; rows with weight 0 are ignored. All 1 by default.
+
+    Returns:
+      affine: the `Affine`; a constant column keeps scale 1.
+      is_constant: [D] True where a column is constant to rounding or not finite.
+    """
+    chex.assert_rank(x, 2)
+    weights = jnp.ones(x.shape[0], x.dtype) if weights is None else weights.astype(x.dtype)
+    x = jnp.where(weights[:, None] > 0.0, x, 0.0)
+    share = (weights / jnp.sum(weights))[:, None]
+    size = jnp.max(jnp.where(weights[:, None] > 0.0, jnp.abs(x), 0.0), axis=0)
+    # Divide before squaring: squares of large data overflow single precision.
+    unit = jnp.where(size > 0.0, size, 1.0)
+    mean = jnp.sum(share * (x / unit), axis=0)
+    scale = unit * jnp.sqrt(jnp.sum(share * (x / unit - mean) ** 2, axis=0))
+    floor = jnp.maximum(numerics.SCALE_FLOOR, jnp.finfo(x.dtype).eps) * size
+    is_usable = jnp.isfinite(scale) & jnp.isfinite(mean) & (scale > floor)
+    return Affine(unit * mean, jnp.where(is_usable, scale, 1.0)), ~is_usable
 
 
 def fit_standard(x: NumpyArray, *, ddof: int = 0) -> Affine:

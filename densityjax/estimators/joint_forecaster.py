@@ -218,6 +218,7 @@ class JointForecaster(BaseEstimator):
             tail=self.tail,
             dropout=self.dropout,
             whiten=True,
+            context_spread="mad",
         )
 
     def fit(

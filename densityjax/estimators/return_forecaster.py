@@ -185,6 +185,7 @@ class ReturnForecaster(BaseEstimator):
             num_hidden=self.num_hidden,
             tail=self.tail,
             dropout=self.dropout,
+            context_spread="mad",
         )
 
     def fit(

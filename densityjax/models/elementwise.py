@@ -69,7 +69,9 @@ def build_elementwise(config: FlowConfig) -> Elementwise:
             logits = jax.vmap(family.logits_from_tail)(fitted)
             params["tail"] = {"logits": jnp.where(is_angle[:, None], 0.0, logits)}
         if head_net is not None and context is not None:
-            params["context_standardiser"] = affine.fit_robust(context, weights)[0]._asdict()
+            is_robust = config.context_spread == "mad"
+            fit_context = affine.fit_robust if is_robust else affine.fit_moments
+            params["context_standardiser"] = fit_context(context, weights)[0]._asdict()
             params["head"] = head_net.init(key)
             params["skip"] = {"kernel": jnp.zeros((config.context_dim, 2 * config.dim))}
         return params

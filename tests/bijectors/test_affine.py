@@ -7,6 +7,7 @@ from densityjax.bijectors import affine
 
 FIVE = np.array([[1.0], [2.0], [3.0], [4.0], [10.0]])
 fit_robust = jax.jit(affine.fit_robust, static_argnames="spread")
+fit_moments = jax.jit(affine.fit_moments)
 
 
 def test_known_answers_on_five_numbers():
@@ -15,6 +16,7 @@ def test_known_answers_on_five_numbers():
         (affine.fit_standard(FIVE, ddof=1), 4.0, np.sqrt(12.5)),
         (affine.fit_min_max(FIVE), 1.0, 9.0),
         (affine.fit_median_iqr(FIVE), 3.0, 2.0),
+        (affine.check_robust(*fit_moments(jnp.asarray(FIVE))), 4.0, np.sqrt(10.0)),
         (affine.check_robust(*fit_robust(jnp.asarray(FIVE))), 3.0, 1.4826022),
         (affine.check_robust(*fit_robust(jnp.asarray(FIVE), spread="iqr")), 3.0, 2.0 * 0.7413011),
     )
@@ -65,9 +67,10 @@ def test_a_constant_column_is_an_error_that_names_it(value):
     for fit in (affine.fit_standard, affine.fit_min_max, affine.fit_median_iqr):
         with pytest.raises(ValueError, match="column 1"):
             fit(x)
-    fitted, is_constant = fit_robust(jnp.asarray(x))
-    np.testing.assert_array_equal(is_constant, [False, True, False])
-    assert fitted.scale[1] == 1.0
+    for fit in (fit_robust, fit_moments):
+        fitted, is_constant = fit(jnp.asarray(x))
+        np.testing.assert_array_equal(is_constant, [False, True, False])
+        assert fitted.scale[1] == 1.0
     with pytest.raises(ValueError, match="column 1"):
         affine.check_robust(fitted, is_constant)
 
@@ -77,8 +80,9 @@ def test_a_column_with_nan_is_refused():
     x[5, 2] = np.nan
     with pytest.raises(ValueError, match="column 2"):
         affine.fit_standard(x)
-    _, is_constant = fit_robust(jnp.asarray(x))
-    np.testing.assert_array_equal(is_constant, [False, False, True])
+    for fit in (fit_robust, fit_moments):
+        _, is_constant = fit(jnp.asarray(x))
+        np.testing.assert_array_equal(is_constant, [False, False, True])
     with pytest.raises(ValueError, match="shape"):
         affine.fit_standard(x[0])
     with pytest.raises(ValueError, match="'mad' or 'iqr'"):
@@ -90,6 +94,18 @@ def test_a_column_that_is_mostly_one_value_falls_back_to_the_standard_deviation(
     fitted, is_constant = fit_robust(jnp.asarray(x))
     assert not is_constant[0]
     np.testing.assert_allclose(fitted.scale, x.std(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e30])
+def test_weighted_moments_are_those_of_repeated_rows_at_any_size(size):
+    x = (size * np.random.default_rng(8).gamma(2.0, size=(40, 2))).astype(np.float32)
+    weights = (np.arange(40) % 3).astype(np.float32)
+    dirty = np.where(weights[:, None] > 0.0, x, np.nan)
+    fitted, is_constant = fit_moments(jnp.asarray(dirty), weights)
+    repeated = np.repeat(x.astype(np.float64), weights.astype(int), axis=0)
+    np.testing.assert_allclose(fitted.location, repeated.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(fitted.scale, repeated.std(0), rtol=1e-6)
+    assert not is_constant.any()
 
 
 @pytest.mark.parametrize("spread", ["mad", "iqr"])

@@ -77,6 +77,18 @@ def test_directions_undo_each_other_and_log_dets_are_those_of_autodiff(name, x64
     assert np.abs(log_det + np.log(3.0) * flow.config.dim).max() > 0.1  # not the standardiser's
 
 
+@pytest.mark.parametrize("spread", ["sd", "mad"])
+def test_a_context_is_standardised_by_its_spread(spread):
+    flow = neural_spline_flow(1, context_dim=1, num_layers=1, width=4, context_spread=spread)
+    context = np.random.default_rng(0).standard_t(3.0, size=(500, 1)).astype(np.float32)
+    fitted = jax.jit(flow.init)(jax.random.key(0), context, context)["context_standardiser"]
+    deviation = context - np.median(context)
+    expected = context.std() if spread == "sd" else 1.482602 * np.median(np.abs(deviation))
+    np.testing.assert_allclose(fitted["scale"], expected, rtol=1e-4)
+    with pytest.raises(ValueError, match="context_spread is 'iqr': accepted are"):
+        neural_spline_flow(1, context_dim=1, context_spread="iqr")
+
+
 @pytest.mark.parametrize("name", ["one", "one, context"])
 def test_one_dimension_integrates_to_one(name, x64):
     flow, params, _, contexts = build(name, disturb=0.5)
