@@ -8,6 +8,7 @@ from densityjax.regimes import (
     hidden_markov,
     kernel_energy,
     latent_clusters,
+    score_regimes,
     streaming_energy,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "hidden_markov",
     "kernel_energy",
     "latent_clusters",
+    "score_regimes",
     "streaming_energy",
 ]
