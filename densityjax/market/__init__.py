@@ -11,6 +11,17 @@ from densityjax.market.features import (
     feature_stats,
     longest_window,
 )
+from densityjax.market.fetch import fetch_bars
+from densityjax.market.fetch_client import Connection, connect
+from densityjax.market.fetch_errors import FetchError
+from densityjax.market.fetch_inputs import fetch_funding_rates, fetch_open_interest, join_as_of
+from densityjax.market.fetch_quotes import (
+    fetch_instrument,
+    fetch_order_book,
+    fetch_symbols,
+    fetch_ticker,
+)
+from densityjax.market.fetch_retry import Patience
 from densityjax.market.primitives import (
     bar_range,
     body,
@@ -28,30 +39,46 @@ from densityjax.market.regime_labels import RegimeLabels, label_regimes
 from densityjax.market.repair import RepairReport, repair_bars
 from densityjax.market.simulate import SimulatedMarket, simulate_market
 from densityjax.market.splits import Split, split
+from densityjax.market.store import StoreError, load_bars
+from densityjax.market.store_update import update_bars, update_funding
 from densityjax.market.streaming import StreamState, init_stream
 from densityjax.market.validation import BarsError, validate_bars
 
 __all__ = [
     "BarsDescription",
     "BarsError",
+    "Connection",
+    "FetchError",
+    "Patience",
     "RegimeLabels",
     "RepairReport",
     "SimulatedMarket",
     "Split",
+    "StoreError",
     "StreamState",
     "bar_range",
     "body",
     "check_full_rank",
     "compute_features",
     "compute_single",
+    "connect",
     "describe_bars",
     "feature_stats",
+    "fetch_bars",
+    "fetch_funding_rates",
+    "fetch_instrument",
+    "fetch_open_interest",
+    "fetch_order_book",
+    "fetch_symbols",
+    "fetch_ticker",
     "init_stream",
     "inject_anomalies",
     "is_bearish",
     "is_bullish",
+    "join_as_of",
     "label_regimes",
     "list_symbols",
+    "load_bars",
     "load_dataset",
     "log_returns",
     "longest_window",
@@ -65,6 +92,8 @@ __all__ = [
     "split",
     "true_range",
     "typical_price",
+    "update_bars",
+    "update_funding",
     "upper_wick",
     "validate_bars",
     "write_bars",
