@@ -133,6 +133,9 @@ def trade(
     if "score_of_return" in test:
         rule_of_score = ScoreRule(min_p_value=alarm_rate)
         others["score_strategy"] = pipeline.decide_by_score(test, rule_of_score)
+    if "log_prob_energy" in frame:
+        cut = pipeline.decide_by_energy(frame).reindex(test.index)
+        others["energy_strategy"] = cut.fillna({"position_size": 0.0, "reason": "no forecast"})
     weights |= {name: values(each, "position_size") for name, each in others.items()}
     results = {name: backtest.run(held, prices, costs=costs) for name, held in weights.items()}
     sections = {name: account_metrics(result, per_year) for name, result in results.items()}

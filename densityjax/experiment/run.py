@@ -11,6 +11,7 @@ import datetime
 import pathlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -155,7 +156,7 @@ def fit(
     for family, density in densities(blank).items():
         density.set_params(transforms=transforms)
         told = callback(f"fitting the {family}'s density of the state")
-        shared = {"proposal": blank.density} if family == "energy" else {}
+        shared: dict[str, Any] = {"proposal": blank.density} if family == "energy" else {}
         density.fit(train, calibration=validation, callback=told, **shared)
     if blank.return_score is not None:
         told = callback("fitting the score of the return")

@@ -4,12 +4,19 @@
                                                    ├─> signals -> rule -> target weights
     bars -> context -> forecast -> mean, sd, ES ───┘
 
-Other families may stand beside the flow: their densities read the same states, and a score of the
-next return decides by a rule of its own. Every row of a `reading` uses bars up to that row alone;
-nothing here shifts time.
+Other families may stand beside the flow: their densities read the same states, and the
+score of the next return and the energy of the state decide by rules of their own. Every row of a
+`reading` uses bars up to that row alone; nothing here shifts time.
 """
 
-from densityjax.pipeline.decisions import decide, decide_by_score, on_every_bar, prices, signals
+from densityjax.pipeline.decisions import (
+    decide,
+    decide_by_energy,
+    decide_by_score,
+    on_every_bar,
+    prices,
+    signals,
+)
 from densityjax.pipeline.reading import (
     COMPANIONS,
     Pipeline,
@@ -26,6 +33,7 @@ __all__ = [
     "Pipeline",
     "Reading",
     "decide",
+    "decide_by_energy",
     "decide_by_score",
     "load",
     "on_every_bar",

@@ -1,10 +1,15 @@
 """From what models say of bars to signals and target weights."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
 from densityjax import backtest
+from densityjax._typing import Array
 from densityjax.backtest import rules
+from densityjax.regimes import energy_levels
+from densityjax.strategies import energy_sizing
 from densityjax.strategies import flow as flow_strategy
 from densityjax.strategies import score as score_strategy
 
@@ -157,6 +162,43 @@ def decide_by_score(
     ).reindex(frame.index)
     decided["in_distribution"] = decided["in_distribution"].eq(True)
     return decided.fillna({"signal": 0.0, "position_size": 0.0, "reason": "no forecast"})
+
+
+def decide_by_energy(
+    frame: pd.DataFrame, params: energy_sizing.OverlayParams | None = None
+) -> pd.DataFrame:
+    """Holds the market, and less of it the stranger its state is against the bars before.
+
+    Args:
+      frame: the frame of a `Reading` with an energy family, all rows in order of time: a row is
+        held against strictly earlier ones.
+      params: None takes `OverlayParams` with its defaults.
+
+    Returns:
+      Frame with the rows of `frame`: signal (z-score of the energy, NaN where too few came before),
+      position_size (target weight decided at the close, in equity) and reason (the regime).
+    """
+    levels = energy_levels.energy_levels(-frame["log_prob_energy"].to_numpy(np.float64))
+    weight = _cut(params or energy_sizing.OverlayParams(), jnp.asarray(levels.z, float))
+    is_known = np.isfinite(levels.z)
+    return pd.DataFrame(
+        {
+            "signal": levels.z,
+            "position_size": np.where(is_known, np.asarray(weight), 0.0),
+            "reason": [energy_levels.Regime(int(code)).name.lower() for code in levels.regime],
+        },
+        index=frame.index,
+    )
+
+
+@jax.jit
+def _cut(params: energy_sizing.OverlayParams, z: Array) -> Array:
+    """Returns the weights [T] that the overlay leaves of holding the market, at z-scores [T]."""
+
+    def one(z: Array) -> Array:
+        return energy_sizing.energy_overlay(params, energy_sizing.OverlaySignals(1.0, z), None)[0]
+
+    return jax.vmap(one)(z)
 
 
 def prices(bars: pd.DataFrame, index: pd.Index) -> backtest.Prices:

@@ -20,6 +20,7 @@ SECTION_SPLIT = {
     "grid": "validation",
     "strategy": "test",
     "score_strategy": "test",
+    "energy_strategy": "test",
     "buy_and_hold": "test",
     "volatility_target": "test",
 }

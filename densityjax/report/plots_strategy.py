@@ -18,6 +18,7 @@ from densityjax.report.record import MissingRecordError, column, require
 EQUITIES = (
     ("equity", "strategy", style.BLUE),
     ("equity_score_strategy", "score strategy", style.PURPLE),
+    ("equity_energy_strategy", "energy strategy", style.VERMILLION),
     ("equity_buy_and_hold", "buy and hold", style.ORANGE),
     ("equity_volatility_target", "volatility target", style.GREEN),
 )

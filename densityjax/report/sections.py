@@ -31,7 +31,7 @@ TAIL_HEAD = (
     "mean value at risk",
     "mean shortfall",
 )
-BENCHMARKS = ("score_strategy", "buy_and_hold", "volatility_target")
+BENCHMARKS = ("score_strategy", "energy_strategy", "buy_and_hold", "volatility_target")
 MAX_REASONS = 12  # of the most frequent reasons for a position
 
 

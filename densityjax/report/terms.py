@@ -244,6 +244,7 @@ TERMS: dict[tuple[str, str], Term] = {
         "grid": _GRID,
         "strategy": _MONEY,
         "score_strategy": _MONEY,
+        "energy_strategy": _MONEY,
         "buy_and_hold": _MONEY,
         "volatility_target": _MONEY,
     }.items()
@@ -266,6 +267,11 @@ SECTIONS: dict[str, tuple[str, str]] = {
         "Score strategy",
         "Long or short by the score of the next return, in the size of its confidence; its "
         "thresholds are set in advance, not chosen on these bars.",
+    ),
+    "energy_strategy": (
+        "Energy strategy",
+        "The market held, and less of it the stranger its state is against the twenty bars before; "
+        "nothing in it is chosen on these bars.",
     ),
     "buy_and_hold": ("Buy and hold", "The market itself, held from the first bar to the last."),
     "volatility_target": (

@@ -117,7 +117,9 @@ def test_fitted_tails_turn_power_tails_into_normal_ones_and_leave_light_ones():
     # The kurtosis of a normal sample of 20,000 has a standard error of .035; that of t3 has no end.
     assert (stats.kurtosis(heavy[:, :2]) > 8.0).all()
     assert (np.abs(stats.kurtosis(mapped[:, :2])) < 0.7).all()
-    assert float(fitted.tail.h_plus[2] + fitted.tail.h_minus[2]) < 0.3  # logistic: exponential tails
+    assert (
+        float(fitted.tail.h_plus[2] + fitted.tail.h_minus[2]) < 0.3
+    )  # logistic: exponential tails
 
 
 def test_rows_without_weight_move_no_tail_and_a_constant_column_is_named():

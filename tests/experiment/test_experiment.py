@@ -124,7 +124,7 @@ def test_every_number_is_finite_or_null_with_its_reason(finished):
     metrics = read_json(finished[0] / "metrics.json")
     assert set(metrics) == {
         "density", "families", "samples", "forecast", "grid", "strategy", "score_strategy",
-        "buy_and_hold", "volatility_target",
+        "energy_strategy", "buy_and_hold", "volatility_target",
     }  # fmt: skip
     for section in metrics.values():
         for name, value in section.items():
@@ -311,6 +311,22 @@ def test_the_score_family_reads_the_same_bars_and_trades_by_its_own_rule(finishe
     found = read_json(folder / "metrics.json")
     total = record["equity_score_strategy"].iloc[-1] - 1.0
     assert found["score_strategy"]["total_return"] == pytest.approx(total, abs=1e-6)
+
+
+def test_the_energy_family_cuts_what_is_held_in_strange_states_by_the_past_alone(finished):
+    folder, _ = finished
+    density = pd.read_parquet(folder / "density.parquet")
+    record = pd.read_parquet(folder / "signals.parquet")
+    energy = -density["log_prob_energy"]
+    past = energy.rolling(20).median().shift(1)
+    spread = (energy.rolling(21).apply(
+        lambda rows: np.median(np.abs(rows[:-1] - np.median(rows[:-1]))), raw=True
+    ) * 1.482602).to_numpy()  # fmt: skip
+    z = ((energy - past) / spread).loc[record.index].to_numpy()
+    np.testing.assert_allclose(record["energy_signal"], z, rtol=1e-2, atol=1e-3)
+    size = np.where(z > 3.0, 0.0, np.clip(1.0 - z / 2.0, 0.0, 1.0))
+    np.testing.assert_allclose(record["energy_position_size"], size, atol=1e-2)
+    assert (record["energy_reason"][z >= 2.1] == "crisis").all()
 
 
 def test_sig_03_the_run_writes_the_whole_signal_record(finished):

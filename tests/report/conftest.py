@@ -59,6 +59,7 @@ def signals_frame(rng, forecast):
     frame["equity_buy_and_hold"] = np.cumprod(1 + market)
     frame["equity_volatility_target"] = np.cumprod(1 + 0.6 * market)
     frame["equity_score_strategy"] = np.cumprod(1 - 0.2 * market)
+    frame["equity_energy_strategy"] = np.cumprod(1 + 0.4 * market)
     return frame
 
 
