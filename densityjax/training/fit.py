@@ -150,7 +150,8 @@ def _run(
     chunk = _compiled(plan, weight_ranks)
     data, validation = jax.tree.map(jnp.asarray, (data, validation))
     arrays = (jax.random.key_data(key), data, weights, validation, validation_weights)
-    mark = checkpoint.fingerprint(repr(plan[2:6]), arrays if checkpoint_path is not None else ())
+    label = repr(plan[2:6]) + (f" {plan.ema_decay}" if plan.ema_decay is not None else "")
+    mark = checkpoint.fingerprint(label, arrays if checkpoint_path is not None else ())
     if checkpoint_path is not None and checkpoint.exists(checkpoint_path):
         stored = checkpoint.load(checkpoint_path, {"state": state, "fit": mark})
         if not np.array_equal(stored["fit"], mark):
@@ -218,6 +219,7 @@ def fit(
     chunk_epochs: int = 10,
     callback: Callable[[FitProgress], None] | None = None,
     checkpoint_path: str | os.PathLike | None = None,
+    ema_decay: float | None = None,
 ) -> FitResult:
     """Fits parameters by minibatch descent with early stopping on validation rows.
 
@@ -244,6 +246,7 @@ def fit(
       callback: told a `FitProgress` after each chunk.
       checkpoint_path: folder for the state after each chunk. A fit that finds one there goes on
         from it, bit for bit as if it had not stopped, if all other arguments are the same.
+      ema_decay: judge and return a running average, of decay min(this, (1 + t) / (10 + t)).
 
     Returns:
       The `FitResult`, with the best parameters, never the last.
@@ -255,7 +258,7 @@ def fit(
     num_rows = _num_rows(data, "data")
     params = jax.tree.map(jnp.asarray, params)
     plan = _plan(loss_fn, optimizer, num_epochs, batch_size, patience, chunk_epochs, num_rows)
-    plan = plan._replace(validation_loss_fn=validation_loss_fn)
+    plan = plan._replace(validation_loss_fn=validation_loss_fn, ema_decay=ema_decay)
     _check_loss(plan, params, data, loss_state, weights, validation_weights)
     if validation is None:
         validation, validation_weights = data, weights

@@ -31,6 +31,7 @@ class Plan(NamedTuple):
       patience: epochs without a lower validation loss before stopping.
       chunk_epochs: epochs per compiled call.
       validation_loss_fn: the loss that judges; None where `loss_fn` judges too.
+      ema_decay: of the running average of parameters that is judged and kept, or None.
     """
 
     loss_fn: LossFn
@@ -40,6 +41,7 @@ class Plan(NamedTuple):
     patience: int
     chunk_epochs: int
     validation_loss_fn: LossFn | None = None
+    ema_decay: float | None = None
 
 
 def check_sizes(**sizes: int) -> None:
@@ -65,6 +67,7 @@ class TrainState(NamedTuple):
       bad_batch: [] first such minibatch of that epoch, -1 for none.
       train_loss: [num_epochs] mean training loss of each epoch, NaN where not run.
       validation_loss: [num_epochs] the same for the validation rows.
+      average: running average of the parameters, or () where none is kept.
     """
 
     params: Params
@@ -79,6 +82,7 @@ class TrainState(NamedTuple):
     bad_batch: Array
     train_loss: Array
     validation_loss: Array
+    average: Params = ()
 
 
 def init_state(plan: Plan, params: Params, loss_state: Any) -> TrainState:
@@ -91,7 +95,12 @@ def init_state(plan: Plan, params: Params, loss_state: Any) -> TrainState:
 
     Returns:
       The `TrainState` of epoch 0: no loss recorded yet, the best loss infinite.
+
+    Raises:
+      ValueError: if the decay is not in (0, 1).
     """
+    if plan.ema_decay is not None and not 0.0 < plan.ema_decay < 1.0:
+        raise ValueError(f"ema_decay is {plan.ema_decay}: accepted is None or 0 < ema_decay < 1")
     empty = jnp.full(plan.num_epochs, jnp.nan)
     minus_one = jnp.asarray(-1, jnp.int32)
     return TrainState(
@@ -107,6 +116,7 @@ def init_state(plan: Plan, params: Params, loss_state: Any) -> TrainState:
         bad_batch=minus_one,
         train_loss=empty,
         validation_loss=empty,
+        average=() if plan.ema_decay is None else params,
     )
 
 
@@ -199,6 +209,17 @@ def evaluate(
     return total / num_rows
 
 
+def _averaged(plan: Plan, average: Params, params: Params, done: tuple[Any, int, Any]) -> Params:
+    """Moves the running average; in early steps it forgets sooner, or it would keep the start."""
+    if plan.ema_decay is None:
+        return average
+    epoch, num_steps, index = done
+    step = epoch * num_steps + index
+    share = 1.0 - jnp.minimum(plan.ema_decay, (1.0 + step) / (10.0 + step))
+    # Written so that a leaf that does not change stays what it is, to the bit.
+    return jax.tree.map(lambda a, p: (a + share * (p - a)).astype(a.dtype), average, params)
+
+
 def _train_epoch(plan: Plan, key: Key, state: TrainState, data: Any, weights: Array) -> TrainState:
     epoch_key = jax.random.fold_in(key, state.epoch)
     shuffle_key, steps_key = jax.random.split(epoch_key)
@@ -209,7 +230,7 @@ def _train_epoch(plan: Plan, key: Key, state: TrainState, data: Any, weights: Ar
     loss_and_grad = jax.value_and_grad(functools.partial(_batch_loss, plan.loss_fn), has_aux=True)
 
     def one_step(carry: tuple, inputs: tuple[Array, _Steps]) -> tuple[tuple, Array]:
-        params, opt_state, loss_state, bad_batch = carry
+        params, opt_state, loss_state, average, bad_batch = carry
         index, rows = inputs
         step_key = jax.random.fold_in(steps_key, index)
         (loss, loss_state_new), grads = loss_and_grad(
@@ -218,23 +239,35 @@ def _train_epoch(plan: Plan, key: Key, state: TrainState, data: Any, weights: Ar
         updates, opt_state_new = plan.optimizer.update(grads, opt_state, params)
         is_finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
         keep = is_finite & (bad_batch < 0)
-        new = (optax.apply_updates(params, updates), opt_state_new, loss_state_new)
-        old = (params, opt_state, loss_state)
+        params_new = optax.apply_updates(params, updates)
+        average_new = _averaged(
+            plan, average, params_new, (state.epoch, steps.rows.shape[0], index)
+        )
+        new = (params_new, opt_state_new, loss_state_new, average_new)
+        old = (params, opt_state, loss_state, average)
         kept = jax.tree.map(lambda n, o: jnp.where(keep, n, o), new, old)
         bad_batch = jnp.where((bad_batch < 0) & ~is_finite, index, bad_batch)
         return (*kept, bad_batch), loss
 
-    carry = (state.params, state.opt_state, state.loss_state, jnp.asarray(-1, jnp.int32))
+    carry = (state.params, state.opt_state, state.loss_state, state.average)
+    carry = (*carry, jnp.asarray(-1, jnp.int32))
     inputs = (jnp.arange(steps.rows.shape[0], dtype=jnp.int32), steps)
-    (params, opt_state, loss_state, bad_batch), losses = jax.lax.scan(one_step, carry, inputs)
+    carry, losses = jax.lax.scan(one_step, carry, inputs)
+    params, opt_state, loss_state, average, bad_batch = carry
     return state._replace(
         params=params,
         opt_state=opt_state,
         loss_state=loss_state,
+        average=average,
         bad_batch=bad_batch,
         bad_epoch=jnp.where(bad_batch >= 0, state.epoch, -1),
         train_loss=state.train_loss.at[state.epoch].set(jnp.mean(losses)),
     )
+
+
+def _judged(plan: Plan, state: TrainState) -> Params:
+    """Returns the parameters that are evaluated and kept: the average, if there is one."""
+    return state.params if plan.ema_decay is None else state.average
 
 
 def _close_epoch(plan: Plan, state: TrainState, validation_loss: Array) -> TrainState:
@@ -246,7 +279,7 @@ def _close_epoch(plan: Plan, state: TrainState, validation_loss: Array) -> Train
     is_last = state.epoch + 1 >= plan.num_epochs
     return state._replace(
         best_params=jax.tree.map(
-            lambda new, old: jnp.where(is_better, new, old), state.params, state.best_params
+            lambda new, old: jnp.where(is_better, new, old), _judged(plan, state), state.best_params
         ),
         best_loss=jnp.where(is_better, validation_loss, state.best_loss),
         best_epoch=best_epoch,
@@ -286,7 +319,12 @@ def run_chunk(
     def one_epoch(state: TrainState) -> TrainState:
         state = _train_epoch(plan, train_key, state, data, weights)
         loss = evaluate(
-            plan, state.params, validation_key, validation, validation_weights, state.loss_state
+            plan,
+            _judged(plan, state),
+            validation_key,
+            validation,
+            validation_weights,
+            state.loss_state,
         )
         return _close_epoch(plan, state, loss)
 
