@@ -131,7 +131,7 @@ def join_as_of(bars: pd.DataFrame, values: pd.Series, timeframe: str) -> pd.Data
     timeframes.check_timeframe(timeframe)
     if values.name is None:
         raise ValueError("values has no name: accepted is a named Series, such as funding_rate")
-    known, opens = (_ms_of(index) for index in (values.index, bars.index))
+    known, opens = (timeframes.stamps_ms(index) for index in (values.index, bars.index))
     if (np.diff(known) <= 0).any():
         raise ValueError("values has times that do not increase strictly")
     closes = np.array([timeframes.next_open(timeframe, int(time)) for time in opens], np.int64)
@@ -188,11 +188,6 @@ def _long_steps(times: NumpyArray, end: int) -> list[tuple[int, int]]:
     right = np.concatenate([steps[1:-1], steps[-2:-1], steps[-2:-1]])
     places = np.flatnonzero(steps > np.minimum(left, right))
     return [(int(times[p]) + 1, int(times[p] + steps[p]) - 1) for p in places]
-
-
-def _ms_of(index: Any) -> NumpyArray:
-    """Returns the times of an index in ms since 1970."""
-    return pd.DatetimeIndex(index).as_unit("ms").asi8
 
 
 def _pairs(result: dict[str, Any], time: str, value: str) -> list[list[Any]]:

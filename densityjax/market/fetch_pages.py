@@ -124,7 +124,7 @@ def fit_window(rows: Rows, opens: NumpyArray, *, last_closed: int, what: str) ->
     Args:
       rows: as read.
       opens: [T] opens of the window, ms since 1970.
-      last_closed: open of the last closed bar, ms since 1970; later rows are dropped.
+      last_closed: end of what is closed, ms since 1970; rows after it and the window are dropped.
       what: what the messages call the reply.
 
     Returns:
@@ -133,7 +133,8 @@ def fit_window(rows: Rows, opens: NumpyArray, *, last_closed: int, what: str) ->
     Raises:
       PageError: a closed row is not one of the opens.
     """
-    closed = rows.times <= last_closed
+    # The clock may have moved on since: a window holds closed bars only, whatever it said.
+    closed = rows.times <= max(last_closed, int(opens[-1]))
     rows = Rows(rows.times[closed], rows.values[closed])
     is_strange = ~np.isin(rows.times, opens)
     if is_strange.any():

@@ -5,6 +5,7 @@ Attempt n = 0, 1, ... that fails waits `min(most, first 2^n) (1 + u) / 2` second
 of hours of waiting takes none.
 """
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import NamedTuple, TypeVar
 from densityjax.market.fetch_errors import FetchError, GaveUpError, TransientError
 
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
+LONG_WAIT_S = 5.0  # from which on a wait is told to the user, for it looks like a hang
 
 
 class Patience(NamedTuple):
@@ -90,7 +93,10 @@ def attempt_until_done(
                 raise found from error
             last = found
         if attempt + 1 < patience.attempts:
-            patience.sleep(max(last.wait_s, wait_of(patience, attempt)))
+            wait = max(last.wait_s, wait_of(patience, attempt))
+            level = logging.WARNING if wait >= LONG_WAIT_S else logging.INFO
+            LOG.log(level, "waiting %.0f s: %s", wait, last)
+            patience.sleep(wait)
     raise GaveUpError(f"gave up after {patience.attempts} attempts: {last}") from last
 
 

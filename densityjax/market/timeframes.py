@@ -121,6 +121,11 @@ def to_ms(time: str | int | pd.Timestamp, *, name: str) -> int:
     return int(stamp.as_unit("ns").value // 10**6)
 
 
+def stamps_ms(index: pd.Index) -> NumpyArray:
+    """Returns the times of an index of stamps, [T] int64 ms since 1970."""
+    return pd.DatetimeIndex(index).as_unit("ms").asi8
+
+
 def show_ms(time_ms: int) -> str:
     """Returns a time as text, such as 2022-01-31 13:00."""
     return pd.Timestamp(int(time_ms), unit="ms").strftime("%Y-%m-%d %H:%M")

@@ -193,6 +193,19 @@ def test_the_open_candle_of_any_clock_is_left_out(exchange, connection):
     same(bars, exchange.truth("1h", START, END - 10 * HOUR))
 
 
+def test_a_bar_that_closes_during_the_download_is_no_gap(exchange, connection, monkeypatch):
+    times = exchange.result
+
+    def ticking(path, query):
+        exchange.now += HOUR if path == "market/time" else 0
+        return times(path, query)
+
+    monkeypatch.setattr(exchange, "result", ticking)
+    bars = fetch.fetch_bars(connection, SYMBOL, "1h", since=START)
+    same(bars, exchange.truth("1h", START))
+    assert bars.attrs["gaps"] == ()
+
+
 def test_an_inverse_contract_counts_volume_in_the_base_asset_and_mark_prices_have_none(
     exchange, connection
 ):
@@ -205,13 +218,15 @@ def test_an_inverse_contract_counts_volume_in_the_base_asset_and_mark_prices_hav
     assert len(spot) == 250
 
 
-@pytest.mark.parametrize("fault", [None, "missing", "truncated", "empty", "10006", "duplicate"])
+@pytest.mark.parametrize(
+    "fault", [None, "missing", "short", "truncated", "empty", "10006", "duplicate"]
+)
 def test_exc_05_funding_is_whole_though_its_interval_changes(exchange, connection, fault):
     change = END // (8 * HOUR) * 8 * HOUR - 300 * 8 * HOUR
     quick = list(range(change, END, 4 * HOUR))
     slow = list(range(change - 8 * HOUR, change - 2000 * HOUR, -8 * HOUR))
     exchange.funding_times = sorted(quick + slow)
-    exchange.faults["market/funding/history"] = {2: fault}
+    exchange.faults["market/funding/history"] = {1: fault, 3: fault}
     since = exchange.funding_times[3]
     rates = fetch_inputs.fetch_funding_rates(connection, SYMBOL, since=since)
     times = [t for t in exchange.funding_times if t >= since]
