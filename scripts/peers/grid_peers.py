@@ -20,7 +20,7 @@ WEIGHT = 0.5  # vectorbt pays fees from cash: a weight of 1 would leave none for
 
 def numba_call(data: Arrays) -> Callable[[], np.ndarray]:
     """Returns a parallel loop over rules, each a loop over bars with the same arithmetic."""
-    import numba
+    import numba  # pyright: ignore[reportMissingImports]
 
     @numba.njit(parallel=True, fastmath=False, cache=False)
     def run(close: Any, z: Any, thresholds: Any, rate: Any) -> Any:
@@ -68,7 +68,7 @@ def numba_call(data: Arrays) -> Callable[[], np.ndarray]:
 def vectorbt_call(data: Arrays) -> Callable[[], np.ndarray]:
     """Returns the portfolio of one column for each rule, and the same figures."""
     import pandas as pd
-    import vectorbt as vbt
+    import vectorbt as vbt  # pyright: ignore[reportMissingImports]
 
     index = pd.date_range("2024-01-01", periods=data["close"].size, freq="h")
     close = pd.Series(data["close"].astype(np.float64), index)
