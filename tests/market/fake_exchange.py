@@ -225,7 +225,9 @@ def spoil(fault, rows):
         return [["1700002800000", "100", "101", "99", "100", "1", "100"], *rows]
     if fault in ("zero", "text", "nan", "crossed", "shifted"):
         row = list(rows[middle])
-        row[1] = {"zero": "0", "text": "n/a", "nan": "NaN"}.get(fault, row[1])
+        row[1] = {"text": "n/a", "nan": "NaN"}.get(fault, row[1])
+        if fault == "zero":
+            row[1:5] = ["0"] * 4
         if fault == "crossed":
             row[2], row[3] = row[3], row[2]
         if fault == "shifted":

@@ -193,6 +193,12 @@ def test_the_open_candle_of_any_clock_is_left_out(exchange, connection):
     same(bars, exchange.truth("1h", START, END - 10 * HOUR))
 
 
+@pytest.mark.parametrize("fault", ["truncated", "html", "500"])
+def test_a_spoilt_list_of_markets_is_asked_for_again(exchange, connection, fault):
+    exchange.faults["market/instruments-info"] = {1: fault, 3: fault}
+    assert fetch_quotes.fetch_symbols(connection) == [SYMBOL, "OLD/USDT:USDT"]
+
+
 def test_a_bar_that_closes_during_the_download_is_no_gap(exchange, connection, monkeypatch):
     times = exchange.result
 
