@@ -26,7 +26,7 @@ from timing.machine import setting
 
 OURS, PEER = "densityjax", "torch"
 ENVIRONMENT = "nflows"  # the peer whose environment has torch
-WORKER = pathlib.Path(__file__).resolve().parent / "peers" / "score_worker.py"
+WORKER = pathlib.Path(__file__).resolve().parent / "peers" / "score_peers.py"
 DIM, WIDTH, NUM_HIDDEN, NUM_FEATURES = 10, 128, 3, 9
 BATCH, NUM_CHAINS = 256, 2_000
 NUM_STEPS = {"train_step": 100, "langevin": 100}  # of one timed run

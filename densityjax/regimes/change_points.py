@@ -214,7 +214,8 @@ def cumulative_sum(x: ArrayLike, *, reference: ArrayLike = 0.5) -> Array:
     """Returns `S_t = max(0, S_{t-1} + x_t - k)` from 0, without a restart.
 
     Args:
-      x: [T] standardised values, a rise of which is looked for; negate them for a fall.
+      x: [T] standardised values, a rise of which is looked for; negate them for a fall. NaN is
+        missing and leaves the sum as it was.
       reference: k, half the shift to be found, in standard deviations.
 
     Returns:
@@ -227,7 +228,8 @@ def cumulative_sum(x: ArrayLike, *, reference: ArrayLike = 0.5) -> Array:
     chex.assert_rank(x, 1)
 
     def one(total: Array, value: Array) -> tuple[Array, Array]:
-        total = jnp.maximum(0.0, total + value - reference)
+        raised = jnp.maximum(0.0, total + value - reference)
+        total = jnp.where(jnp.isnan(value), total, raised)
         return total, total
 
     return jax.lax.scan(one, jnp.zeros(()), x)[1]
@@ -237,7 +239,7 @@ def alarms(x: ArrayLike, threshold: ArrayLike, *, reference: ArrayLike = 0.5) ->
     """Returns where the cumulative sum rises above h, [T] booleans; it restarts at 0 after each.
 
     Args:
-      x: [T] as in `cumulative_sum`.
+      x: [T] as in `cumulative_sum`; NaN is missing, leaves the sum as it was and raises no alarm.
       threshold: h, positive; see `threshold_for`.
       reference: k.
 
@@ -248,9 +250,10 @@ def alarms(x: ArrayLike, threshold: ArrayLike, *, reference: ArrayLike = 0.5) ->
     chex.assert_rank(x, 1)
 
     def one(total: Array, value: Array) -> tuple[Array, Array]:
-        total = jnp.maximum(0.0, total + value - reference)
-        is_alarm = total > threshold
-        return jnp.where(is_alarm, 0.0, total), is_alarm
+        raised = jnp.maximum(0.0, total + value - reference)
+        is_alarm = raised > threshold
+        raised = jnp.where(jnp.isnan(value), total, raised)
+        return jnp.where(is_alarm, 0.0, raised), is_alarm
 
     return jax.lax.scan(one, jnp.zeros(()), x)[1]
 

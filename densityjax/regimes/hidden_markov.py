@@ -79,14 +79,16 @@ def step(model: HiddenMarkov, log_prior: Array, y: ArrayLike) -> tuple[Array, Fi
     Args:
       model: the `HiddenMarkov`.
       log_prior: [K] log probabilities of this value's regime given those before, or `start(model)`.
-      y: [] the value; NaN is missing and leaves the probabilities to the transitions.
+      y: [] the value; NaN is missing and leaves the probabilities to the transitions, and so does a
+        value that no regime gives a density above zero in this precision.
 
     Returns:
       The log prior of the next value's regime, and the `Filtered` of this one.
     """
     joint = log_prior + log_emission(model, y)
     log_likelihood = special.logsumexp(joint)
-    posterior = joint - log_likelihood
+    is_possible = jnp.isfinite(log_likelihood)
+    posterior = jnp.where(is_possible, joint - log_likelihood, log_prior)
     log_transition = jnp.log(jnp.asarray(model.transition, float))
     following = special.logsumexp(posterior[:, None] + log_transition, axis=0)
     return following, Filtered(jnp.exp(posterior), log_likelihood)

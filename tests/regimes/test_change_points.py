@@ -111,6 +111,12 @@ def test_the_cumulative_sum_is_its_recursion_and_its_first_alarm_that_of_the_res
     assert bool(jnp.any(cp.alarms(x, 3.0)))
 
 
+def test_a_missing_value_neither_raises_an_alarm_nor_ends_them():
+    x = np.array([2.0, np.nan, 2.0, np.nan, 9.0])
+    np.testing.assert_allclose(cp.cumulative_sum(x), [1.5, 1.5, 3.0, 3.0, 11.5])
+    np.testing.assert_array_equal(cp.alarms(x, 2.5), [False, False, True, False, True])
+
+
 def test_standardised_values_read_the_training_rows_alone():
     np.testing.assert_allclose(cp.standardised([5.0, 8.0], [1.0, 2.0, 3.0]), [3.0, 6.0])
 

@@ -78,6 +78,17 @@ def test_a_fit_finds_scales_and_transitions_of_the_law_that_drew_with_the_calm_r
     assert np.mean(right == regime) > (0.9 if np.isinf(dof) else 0.87)
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e30])
+def test_a_value_beyond_every_regime_leaves_the_rows_after_it_alone(value):
+    model = hmm.fit_hidden_markov(np.random.default_rng(0).standard_normal(200))
+    y = np.random.default_rng(1).standard_normal(40)
+    spoilt, missing = y.copy(), y.copy()
+    spoilt[10], missing[10] = value, np.nan
+    expected = hmm.filtered(model, missing).probability
+    found = hmm.filtered(model, spoilt).probability
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
 def test_expectation_maximisation_never_lowers_the_likelihood():
     y, _ = draw(600)
     total = [

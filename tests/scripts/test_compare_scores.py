@@ -18,7 +18,7 @@ SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 def modules(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS / "peers"))
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module("score_worker"), importlib.import_module("compare_scores")
+    return importlib.import_module("score_peers"), importlib.import_module("compare_scores")
 
 
 def numpy_score(worker, data, y):

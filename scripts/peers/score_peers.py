@@ -1,6 +1,6 @@
 """One score network, trained and sampled by this library or by a loop of torch: one worker each.
 
-python score_worker.py densityjax|torch: see `worker_loop` for what it is told and answers. The
+python score_peers.py densityjax|torch: see `worker_loop` for what it is told and answers. The
 data hold the network, a perceptron of SiLU with Fourier features of the noise level in EDM form,
 so that both have the same: its score at given rows is written to the job's `answer`.
 """
