@@ -45,6 +45,11 @@ def test_expected_maximum_equals_its_known_values(num_trials, expected):
     assert doubled == pytest.approx(2 * expected, abs=2e-8)
 
 
+@pytest.mark.parametrize("num_trials", [1.0 + 1e-9, 1.05, 1.2, 1.29])
+def test_expected_maximum_of_barely_more_than_one_trial_is_not_below_that_of_one(num_trials):
+    assert 0.0 <= inference.expected_max_sharpe(num_trials, 1.0) < 0.05
+
+
 @pytest.mark.parametrize("num_trials", [10, 100, 1000])
 def test_expected_maximum_is_near_the_exact_one_by_quadrature(num_trials):
     def density(x):

@@ -61,7 +61,7 @@ def expected_max_sharpe(num_trials: float, sharpe_std: float) -> float:
       sharpe_std: standard deviation of their Sharpe ratios, in any one unit.
 
     Returns:
-      The expected maximum, in the unit of `sharpe_std`.
+      The expected maximum, in the unit of `sharpe_std`, never below 0.
 
     Raises:
       ValueError: if `num_trials` is below 1 or `sharpe_std` is negative.
@@ -76,7 +76,9 @@ def expected_max_sharpe(num_trials: float, sharpe_std: float) -> float:
     if num_trials == 1:
         return 0.0
     first, second = stats.norm.ppf([1.0 - 1.0 / num_trials, 1.0 - 1.0 / (num_trials * math.e)])
-    return float(sharpe_std * ((1.0 - np.euler_gamma) * first + np.euler_gamma * second))
+    expected = (1.0 - np.euler_gamma) * first + np.euler_gamma * second
+    # The formula is one of many trials: between one and about 1.3 of them it falls below zero.
+    return max(float(sharpe_std * expected), 0.0)
 
 
 def deflated_sharpe_ratio(
