@@ -141,7 +141,8 @@ def check_warmup(
       warmup: declared number of rows; None only measures.
 
     Returns:
-      The `AuditCheck`, with the rows after which outputs agree.
+      The `AuditCheck`, with the rows after which outputs agree; without a declaration and without
+      agreement there is nothing to judge, and `passed` is None.
     """
     name, needed, worst, num_run, refusal = "warm-up", 0, None, 0, ""
     for share in STARTS:
@@ -163,7 +164,9 @@ def check_warmup(
     never = worst is not None and needed >= worst[2]
     if worst is not None and (never or (warmup is not None and needed > warmup)):
         detail = f"row {worst[0]} of {worst[1]!r} still depends on where history began"
-        detail += f", {needed} rows on; declared are {warmup}" if warmup is not None else ""
+        if warmup is None:
+            return AuditCheck(name, None, worst[0], worst[1], f"{detail}; none was declared")
+        detail += f", {needed} rows on; declared are {warmup}"
         return AuditCheck(name, False, worst[0], worst[1], detail)
     return AuditCheck(name, True, -1, "", f"outputs agree after {needed} rows")
 
