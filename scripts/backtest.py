@@ -26,6 +26,9 @@ from densityjax.backtest import inference, metrics, rules
 
 REFUSED = 2
 DECAY = 0.94  # of the exponentially weighted moments, a usual one for daily bars
+MIN_HISTORY = 17  # returns, 1 / (1 - DECAY): with fewer the moments are noise
+QUIET_STD = 1.0  # without history: a risk of the whole price, which no rule takes much of
+STD_FLOOR = 1e-6  # a fraction of price: less in a bar is rounding of a price that stands still
 CONFIDENCE = 0.99  # of the expected shortfall without a forecast
 SHOWN = 10  # trades printed by --show-trades
 RULES: dict[str, tuple[Any, Any, dict[str, Any], Any]] = {  # rule, parameters, grid, state
@@ -173,13 +176,19 @@ def read_market(options: argparse.Namespace) -> tuple[pd.DataFrame, rules.Signal
 
 
 def plain_signals(bars: pd.DataFrame) -> rules.Signals:
-    """Returns what the returns alone tell at each close, [T] arrays of float64."""
+    """Returns what the returns up to each close tell at it, [T] arrays of float64.
+
+    Before `MIN_HISTORY` returns nothing is expected, and the risk is `QUIET_STD`.
+    """
     returns = market.simple_returns(bars).fillna(0.0)
     moments = returns.ewm(alpha=1.0 - DECAY)
-    std = moments.std().bfill().clip(lower=np.std(returns.to_numpy()) * (1.0 - DECAY))
+    floor = (returns.expanding().std() * (1.0 - DECAY)).clip(lower=STD_FLOOR)
+    is_known = np.arange(len(bars)) >= MIN_HISTORY
+    std = moments.std().clip(lower=floor).where(is_known, QUIET_STD)
+    mean = moments.mean().where(is_known, 0.0)
     tail = 1.0 - CONFIDENCE
     return rules.Signals(
-        expected_z=(moments.mean() / std).to_numpy(np.float64),
+        expected_z=(mean / std).to_numpy(np.float64),
         density_p_value=np.ones(len(bars)),
         expected_shortfall=std.to_numpy() * stats.norm.pdf(stats.norm.ppf(tail)) / tail,
         return_std=std.to_numpy(np.float64),

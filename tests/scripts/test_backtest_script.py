@@ -118,3 +118,21 @@ def test_what_is_refused_is_named_in_one_line(script, bars_file, capsys, words, 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert match in lines[0]
+
+
+def test_plain_signals_know_nothing_of_the_future(script, bars_file):
+    def pipeline(bars):
+        signals = script.plain_signals(bars)
+        columns = {
+            name: values for name, values in signals._asdict().items() if np.ndim(values) == 1
+        }
+        return pd.DataFrame(columns, index=bars.index)
+
+    report = backtest.audit_lookahead(pipeline, market.read_bars(bars_file))
+    found = {check.name: check.passed for check in report.checks}
+    assert {name: found[name] for name in ("replaced", "truncated", "shuffled", "poisoned")} == (
+        dict.fromkeys(("replaced", "truncated", "shuffled", "poisoned"), True)
+    ), str(report)
+    early = pipeline(market.read_bars(bars_file)).iloc[: script.MIN_HISTORY]
+    assert (early["expected_z"] == 0.0).all()
+    assert (early["return_std"] == script.QUIET_STD).all()
