@@ -4,6 +4,7 @@ import copy
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import ndtr
 
@@ -11,6 +12,7 @@ from densityjax import pipeline
 from densityjax.backtest import rules
 from densityjax.estimators import FlowDensity, ReturnForecaster
 from densityjax.market import compute_features, simulate_market
+from densityjax.strategies.score import ScoreRule
 
 NUM_TRAIN = 3000  # of the forecaster, with the options of its own tests: the programs are the same
 BARS = simulate_market(jax.random.key(8), 3500).bars
@@ -191,3 +193,28 @@ def test_prices_are_those_of_the_bars_asked_for(reading):
     prices = pipeline.prices(BARS, index)
     for name in ("open", "high", "low", "close"):
         np.testing.assert_array_equal(getattr(prices, name), BARS.loc[index, name])
+
+
+def test_a_state_that_most_families_find_strange_is_not_traded_on_by_its_score():
+    num = 30
+    frame = pd.DataFrame(
+        {
+            "score_of_return": 1.0,
+            "score_direction": 1.0,
+            "score_confidence": 0.8,
+            "log_prob_score": 0.0,
+            "p_value": 0.5,
+            "p_value_score": 0.5,
+            "p_value_energy": 0.5,
+        },
+        index=BARS.index[:num],
+    )
+    frame.iloc[22, frame.columns.get_loc("p_value")] = 0.005  # one of three
+    frame.iloc[24, [4, 6]] = 0.005  # two of three, and not the score's own
+    frame.iloc[26, frame.columns.get_loc("p_value_score")] = 0.005  # its own
+    decided = pipeline.decide_by_score(frame, ScoreRule(min_p_value=0.01))
+    assert (decided["reason"].iloc[:19] == "too short").all()
+    is_refused = (decided["reason"] == "out of distribution").to_numpy()
+    assert np.flatnonzero(is_refused).tolist() == [24, 26]
+    assert (decided["position_size"][is_refused] == 0.0).all()
+    np.testing.assert_allclose(decided["position_size"].iloc[[20, 22]], 0.8, rtol=1e-6)

@@ -129,13 +129,7 @@ def trade(
             rules.Signals(return_std=recent_volatility(bars)[bars.index.get_indexer(test.index)]),
         ),
     }
-    others = {}
-    if "score_of_return" in test:
-        rule_of_score = ScoreRule(min_p_value=alarm_rate)
-        others["score_strategy"] = pipeline.decide_by_score(test, rule_of_score)
-    if "log_prob_energy" in frame:
-        cut = pipeline.decide_by_energy(frame).reindex(test.index)
-        others["energy_strategy"] = cut.fillna({"position_size": 0.0, "reason": "no forecast"})
+    others = _other_decisions(frame, test.index, alarm_rate)
     weights |= {name: values(each, "position_size") for name, each in others.items()}
     results = {name: backtest.run(held, prices, costs=costs) for name, held in weights.items()}
     sections = {name: account_metrics(result, per_year) for name, result in results.items()}
@@ -159,6 +153,30 @@ def trade(
         columns = ["signal", "position_size", "reason"]
         record = record.join(each[columns].add_prefix(f"{name.removesuffix('_strategy')}_"))
     return record, sections
+
+
+def _other_decisions(
+    frame: pd.DataFrame, index: pd.Index, alarm_rate: float
+) -> dict[str, pd.DataFrame]:
+    """Decides by the other families, whose rules carry what came before the test rows.
+
+    Args:
+      frame: of a reading, with the column `split`.
+      index: bars of the test part, those without a forecast too.
+      alarm_rate: p-value at or below which a state is marked.
+
+    Returns:
+      Name of the strategy -> its decisions on `index`; flat where there is no forecast.
+    """
+    found = {}
+    if "score_of_return" in frame:
+        spread = float(np.var(values(part(frame, "validation"), "score_of_return")))
+        rule = ScoreRule(min_p_value=alarm_rate, num_stable=2, reference_variance=spread)
+        found["score_strategy"] = pipeline.decide_by_score(frame, rule)
+    if "log_prob_energy" in frame:
+        found["energy_strategy"] = pipeline.decide_by_energy(frame)
+    quiet = {"position_size": 0.0, "reason": "no forecast"}
+    return {name: each.reindex(index).fillna(quiet) for name, each in found.items()}
 
 
 def recent_volatility(bars: pd.DataFrame) -> NumpyArray:

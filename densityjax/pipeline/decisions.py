@@ -13,6 +13,7 @@ from densityjax.strategies import energy_sizing
 from densityjax.strategies import flow as flow_strategy
 from densityjax.strategies import score as score_strategy
 
+QUORUM = 0.5  # share of families above which a state counts as ordinary
 DECIDING = (
     "log_prob",
     "p_value",
@@ -132,36 +133,36 @@ def decide_by_score(
     """Turns the score of the next return into signals and target weights.
 
     Args:
-      frame: the frame of a `Reading` with a score of the next return; its state counts as strange
-        by the p-value of the score's own density.
+      frame: the frame of a `Reading` with a score of the next return, rows in order of time. A
+        state counts as strange by the p-value of the score's own density, and where half of the
+        families or more find it so.
       rule: None takes `ScoreRule` with its defaults.
 
     Returns:
       Frame with the rows of `frame`: signal (direction times confidence), in_distribution,
       position_size (target weight decided at the close, in equity) and reason in words.
     """
-    is_known = frame["score_of_return"].notna().to_numpy()
-    shown = frame.loc[is_known]
+    rule = rule or score_strategy.ScoreRule()
+    p_values = frame[[name for name in frame if str(name).startswith("p_value")]].to_numpy()
     record = score_strategy.score_signals(
-        rule or score_strategy.ScoreRule(),
-        score=shown["score_of_return"].to_numpy(np.float32),
-        confidence=shown["score_confidence"].to_numpy(np.float32),
-        direction=shown["score_direction"].to_numpy(np.float32),
-        log_prob=shown["log_prob_score"].to_numpy(np.float32),
-        p_value=shown["p_value_score"].to_numpy(np.float32),
+        rule,
+        score=frame["score_of_return"].to_numpy(np.float32),
+        confidence=frame["score_confidence"].to_numpy(np.float32),
+        direction=frame["score_direction"].to_numpy(np.float32),
+        log_prob=frame["log_prob_score"].to_numpy(np.float32),
+        p_value=frame["p_value_score"].to_numpy(np.float32),
+        is_familiar=(p_values > np.asarray(rule.min_p_value)).mean(axis=1) > QUORUM,
     )
     words = [score_strategy.Reason(code).name.lower().replace("_", " ") for code in record.reason]
-    decided = pd.DataFrame(
+    return pd.DataFrame(
         {
             "signal": record.signal,
             "in_distribution": record.in_distribution,
             "position_size": record.position_size,
             "reason": words,
         },
-        index=shown.index,
-    ).reindex(frame.index)
-    decided["in_distribution"] = decided["in_distribution"].eq(True)
-    return decided.fillna({"signal": 0.0, "position_size": 0.0, "reason": "no forecast"})
+        index=frame.index,
+    )
 
 
 def decide_by_energy(

@@ -304,10 +304,16 @@ def test_the_score_family_reads_the_same_bars_and_trades_by_its_own_rule(finishe
     assert traded.any()
     np.testing.assert_array_equal(np.sign(record["score_signal"])[traded], side[traded])
     assert (record["score_position_size"][~traded] == 0.0).all()
-    is_late = np.arange(len(record)) >= 20  # the rule asks for twenty bars before it trades
-    is_strange = (density["p_value_score"].loc[record.index] <= run_module.ALARM_RATE).to_numpy()
-    expected = np.where(is_strange & is_late, "out of distribution", record["score_reason"])
-    np.testing.assert_array_equal(record["score_reason"][is_late], expected[is_late])
+    p_values = density.loc[record.index, ["p_value", "p_value_score", "p_value_energy"]]
+    is_own = p_values["p_value_score"] <= run_module.ALARM_RATE
+    is_strange = (is_own | ((p_values <= run_module.ALARM_RATE).sum(axis=1) >= 2)).to_numpy()
+    is_refused = (record["score_reason"] == "out of distribution").to_numpy()
+    np.testing.assert_array_equal(is_refused, is_strange)
+    is_turn = traded & (np.append(0.0, side[:-1]) != side)  # a direction has to last two bars
+    assert not is_turn[1:].any()
+    confidence = record["score_signal"].abs()
+    assert (record["score_position_size"].abs() <= confidence + 1e-6).all()
+    assert (record["score_position_size"].abs() < 0.99 * confidence)[traded].any()  # by variance
     found = read_json(folder / "metrics.json")
     total = record["equity_score_strategy"].iloc[-1] - 1.0
     assert found["score_strategy"]["total_return"] == pytest.approx(total, abs=1e-6)
