@@ -61,6 +61,21 @@ class ScoreRule(NamedTuple):
     max_position: ArrayLike = 1.0
 
 
+# What `score_signals` accepts: from, to, both included. Infinity would make NaN of a zero signal.
+_LARGEST = float(np.finfo(np.float32).max)
+_RULE_RANGES = {
+    "min_confidence": (0.0, 1.0),
+    "lookback": (1.0, _LARGEST),
+    "num_stable": (1.0, _LARGEST),
+    "density_threshold": (-math.inf, math.inf),
+    "min_p_value": (0.0, 1.0),
+    "base_size": (0.0, _LARGEST),
+    "reference_variance": (float(np.finfo(np.float32).tiny), math.inf),  # a positive number
+    "max_scale": (0.0, _LARGEST),
+    "max_position": (0.0, math.inf),
+}
+
+
 class ScoreState(NamedTuple):
     """What the next bar needs.
 
@@ -246,11 +261,11 @@ def score_signals(
       denoised_state: [T, D] for display, or None.
 
     Returns:
-      A `ScoreSignal` of NumPy arrays with a leading axis of T.
+      A `ScoreSignal` of NumPy arrays with a leading axis of T, which may be 0.
 
     Raises:
-      ValueError: if lengths differ, a number of the rule is NaN, or an input is not finite: a
-        broken model must not look like a cautious one.
+      ValueError: if lengths differ, a number of the rule is NaN or out of its range, or an input is
+        not finite or out of its range: a broken model must not look like a cautious one.
     """
     columns = {
         "score": score,
@@ -290,20 +305,31 @@ def _decide_bars(rule: ScoreRule, bars: dict[str, Array]) -> ScoreSignal:
 
 
 def _check_inputs(rule: ScoreRule, arrays: dict[str, NumpyArray]) -> None:
-    """Raises on numbers that are NaN, lengths that differ and values that are not finite."""
+    """Raises on numbers out of range, lengths that differ and values that are not finite."""
     for name, value in rule._asdict().items():
-        if np.ndim(value) != 0 or np.isnan(value):
-            raise ValueError(f"rule.{name} must be one number, got {value}")
-    num_bars = len(arrays["score"])
+        _check_rule_field(name, value)
+    num_bars = np.shape(arrays["score"])[0] if arrays["score"].ndim else 0
     for name, values in arrays.items():
         if values.ndim != 1 + (name == "denoised_state") or len(values) != num_bars:
             raise ValueError(f"{name} must have {num_bars} bars like score, got {values.shape}")
-        is_bad = ~np.isfinite(values).reshape(num_bars, -1).all(axis=1)
-        if name == "confidence":
-            is_bad |= ~((values >= 0.0) & (values <= 1.0))
+        is_bad, accepted = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim))), "finite"
+        if name in ("confidence", "p_value"):
+            is_bad, accepted = ~((values >= 0.0) & (values <= 1.0)), "in [0, 1]"
+        elif name == "direction":
+            is_bad, accepted = ~np.isin(values, (-1.0, 0.0, 1.0)), "-1, 0 or 1"
         if is_bad.any():
             first, count = int(np.argmax(is_bad)), int(is_bad.sum())
-            accepted = "in [0, 1]" if name == "confidence" else "finite"
             raise ValueError(
                 f"{name} must be {accepted}, got {values[first]} at bar {first} ({count} bad bars)"
             )
+
+
+def _check_rule_field(name: str, value: ArrayLike) -> None:
+    """Raises a `ValueError` unless a field of the rule is one number in its range."""
+    if np.ndim(value) != 0 or np.isnan(value):
+        raise ValueError(f"rule.{name} must be one number, got {value}")
+    (lowest, highest), number = _RULE_RANGES[name], float(np.asarray(value))
+    if name in ("lookback", "num_stable") and not number.is_integer():
+        raise ValueError(f"rule.{name} must be a whole number >= 1, got {value}")
+    if not lowest <= number <= highest:
+        raise ValueError(f"rule.{name} must be from {lowest:g} to {highest:g}, got {value}")

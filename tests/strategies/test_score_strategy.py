@@ -384,6 +384,57 @@ def test_other_bad_input_raises_and_names_the_argument():
         rule_of.score_signals(RULE, **(bars | {"p_value": np.ones(4)}))
     with pytest.raises(ValueError, match="lookback"):
         rule_of.score_signals(RULE._replace(lookback=math.nan), **bars)
+    with pytest.raises(ValueError, match="score must have 0 bars"):
+        rule_of.score_signals(RULE, score=0.5, confidence=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("lookback", 0, "from 1 to"),
+        ("lookback", 2.5, "a whole number >= 1"),
+        ("lookback", math.inf, "a whole number >= 1"),
+        ("num_stable", 0, "from 1 to"),
+        ("num_stable", 1.5, "a whole number >= 1"),
+        ("min_confidence", -0.1, "from 0 to 1"),
+        ("min_confidence", 1.1, "from 0 to 1"),
+        ("min_p_value", 1.1, "from 0 to 1"),
+        ("base_size", -1.0, "from 0 to"),
+        ("base_size", math.inf, "from 0 to"),
+        ("max_scale", -0.5, "from 0 to"),
+        ("max_position", -1.0, "from 0 to inf"),
+        ("reference_variance", 0.0, "from 1.17549e-38 to inf"),
+        ("reference_variance", -1.0, "from 1.17549e-38 to inf"),
+    ],
+)
+def test_a_number_of_the_rule_out_of_its_range_is_refused_by_name(name, value, accepted):
+    with pytest.raises(ValueError, match=rf"rule\.{name} must be {accepted}.*, got {value}"):
+        rule_of.score_signals(RULE._replace(**{name: value}), **random_bars(5))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("direction", 2.0, "-1, 0 or 1"),
+        ("direction", 0.5, "-1, 0 or 1"),
+        ("direction", np.nan, "-1, 0 or 1"),
+        ("p_value", -0.5, r"in \[0, 1\]"),
+        ("p_value", 1.5, r"in \[0, 1\]"),
+        ("confidence", -0.5, r"in \[0, 1\]"),
+    ],
+)
+def test_an_input_out_of_its_range_is_refused_by_name_and_bar(name, value, accepted):
+    bars = random_bars(5) | {"direction": np.ones(5, np.float32)}
+    bars[name][3] = value
+    with pytest.raises(ValueError, match=rf"{name} must be {accepted}, got {value} at bar 3 \(1"):
+        rule_of.score_signals(RULE, **bars)
+
+
+def test_no_bars_give_no_signals():
+    empty = rule_of.score_signals(RULE, score=[], confidence=[], denoised_state=np.ones((0, 2)))
+    assert empty.signal.shape == empty.reason.shape == (0,)
+    assert empty.denoised_state.shape == (0, 2)
+    assert rule_of.signal_records(empty) == []
 
 
 # --- several members
