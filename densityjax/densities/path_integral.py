@@ -56,6 +56,7 @@ def log_density_ratio(
       ValueError: if the rule or the number of nodes is not accepted.
     """
     chex.assert_rank(x, 1)
+    x = jnp.asarray(x, jnp.result_type(x, float))  # whole numbers would cut the nodes to 0 and 1
     start = jnp.zeros_like(x) if reference is None else reference
     chex.assert_equal_shape([x, start])
     nodes, weights = _rule(rule, num_nodes)
@@ -91,6 +92,8 @@ def log_density_ratio_and_error(
     Raises:
       ValueError: if the rule or the number of nodes is not accepted.
     """
+    if num_nodes < 2:
+        raise ValueError(f"num_nodes is {num_nodes}: accepted is at least 2, for half as many")
     fine, coarse = (
         log_density_ratio(score_fn, x, reference, rule=rule, num_nodes=nodes)
         for nodes in (num_nodes, num_nodes // 2)

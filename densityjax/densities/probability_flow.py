@@ -90,6 +90,7 @@ def log_prob(
         `sigma_min >= sigma_max` where they are numbers.
     """
     options = {"data_covariance": data_covariance, "location": location, "scale": scale}
+    x = jnp.asarray(x, jnp.result_type(x, float))
     probes = _checked_probes(x, num_steps, trace, key, num_probes, sigma_min, sigma_max)
     path = _follow(score_fn, x, probes, sigma_min, sigma_max, num_steps, **options)
     return path.log_prob
@@ -133,6 +134,7 @@ def log_prob_and_error(
     if num_steps % 4:
         raise ValueError(f"num_steps is {num_steps}: accepted is a multiple of 4")
     options = {"data_covariance": data_covariance, "location": location, "scale": scale}
+    x = jnp.asarray(x, jnp.result_type(x, float))
     probes = _checked_probes(x, num_steps, trace, key, num_probes, sigma_min, sigma_max)
     path = _follow(score_fn, x, probes, sigma_min, sigma_max, num_steps, **options)
     coarse = _follow(score_fn, x, probes, sigma_min, sigma_max, num_steps // 2, **options)

@@ -77,6 +77,20 @@ def test_a_wrong_rule_is_named(options):
         path_integral.log_density_ratio(linear_score, X, **options)
 
 
+@pytest.mark.parametrize("num_nodes", [1, 0])
+def test_too_few_nodes_for_an_error_are_named_as_given(num_nodes):
+    with pytest.raises(ValueError, match=f"num_nodes is {num_nodes}: accepted is at least 2"):
+        path_integral.log_density_ratio_and_error(linear_score, X, num_nodes=num_nodes)
+
+
+def test_whole_numbers_are_points_like_any_other():
+    whole = jnp.array([1, -2])
+    found = path_integral.log_density_ratio(linear_score, whole, START, num_nodes=4)
+    assert float(found) == pytest.approx(float(exact_ratio(X, START)), rel=1e-6)
+    alone = path_integral.log_density_ratio(linear_score, whole, num_nodes=4)
+    assert float(alone) == pytest.approx(float(exact_ratio(X, jnp.zeros(2))), rel=1e-6)
+
+
 WIDE = targets.gaussian(np.zeros(2), 2.0 * np.eye(2))
 NARROW = targets.gaussian(np.array([0.3, -0.5]), np.array([[1.0, 0.4], [0.4, 0.7]]))
 

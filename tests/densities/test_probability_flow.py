@@ -159,6 +159,15 @@ def test_one_dimension_and_a_diagonal_law_need_no_luck_of_the_probes():
     np.testing.assert_allclose(probed, exact, rtol=1e-5)
 
 
+def test_whole_numbers_are_points_like_any_other():
+    options = {"sigma_min": 0.1, "sigma_max": 3.0, "num_steps": 4}
+    for flow in (probability_flow.log_prob, probability_flow.log_prob_and_error):
+        one = jax.jit(functools.partial(flow, SCORE, **options))
+        found, expected = one(jnp.array([1, -1, 2])), one(jnp.array([1.0, -1.0, 2.0]))
+        for whole, same in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(whole, same)
+
+
 def test_nan_in_nan_out():
     point = jnp.array([0.0, jnp.nan, 1.0])
     assert jnp.isnan(
