@@ -35,7 +35,8 @@ class Chain(NamedTuple):
       trace: what `collect` returned, with a leading axis of `num_samples`; None where nothing is
         kept.
       mean_info: the sampler's info, every field averaged over all steps after the burn-in, those
-        between kept samples too: `mean_info.acceptance_rate` is the chain's acceptance.
+        between kept samples too: `mean_info.acceptance_rate` is the chain's acceptance. Numbers
+        that are not finite, as of a refused step, are left out; NaN where there are no others.
       num_refused: [] number of steps, burn-in included, whose `info.is_finite` is False: a
         proposal was not finite and the chain stayed where it was. Zero of an info without it.
     """
@@ -55,6 +56,12 @@ def position_of(state: Any, info: Any) -> Any:
 def _strongly_typed(leaf: ArrayLike) -> Array:
     """Returns an array without JAX's weak type: a scan's carry keeps the types it began with."""
     return jax.lax.convert_element_type(leaf, jnp.result_type(leaf))
+
+
+def _running_mean(old: Array, new: Array, count: Array, is_used: Array) -> Array:
+    """Returns the mean with one number more, the `count`-th; the old one if it is not used."""
+    share = 1.0 / jnp.maximum(count, 1)
+    return jnp.where(is_used, old + share * (new - old), old)  # not times 0, which keeps a NaN
 
 
 def run(
@@ -94,15 +101,17 @@ def run(
     _, info = jax.eval_shape(step, key, state)
     no_info = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), info)
     mean = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.result_type(float)), info)
+    num_averaged = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.int32), info)
 
     def advance(_: Any, carry: tuple) -> tuple:
-        state, _, mean, refused, index = carry
+        state, _, mean, counts, refused, index = carry
         state, info = step(jax.random.fold_in(key, index), state)
         # A running mean and not a sum: sums of single precision stop growing in long chains.
-        share = jnp.where(index < burn_in, 0.0, 1.0 / jnp.maximum(index - burn_in + 1, 1))
-        mean = jax.tree.map(lambda old, new: old + share * (new - old), mean, info)
+        is_used = jax.tree.map(lambda new: jnp.isfinite(new) & (index >= burn_in), info)
+        counts = jax.tree.map(jnp.add, counts, is_used)
+        mean = jax.tree.map(_running_mean, mean, info, counts, is_used)
         refused += jnp.where(getattr(info, "is_finite", True), 0, 1)
-        return state, info, mean, refused, index + 1
+        return state, info, mean, counts, refused, index + 1
 
     def keep_one(carry: tuple, sample: Array) -> tuple[tuple, Any]:
         if burn_in == 0 and thinning == 1:
@@ -112,6 +121,8 @@ def run(
             carry = jax.lax.fori_loop(0, num_steps, advance, carry)
         return carry, None if collect is None else collect(carry[0], carry[1])
 
-    first = (state, no_info, mean, jnp.int32(0), jnp.int32(0))
+    first = (state, no_info, mean, num_averaged, jnp.int32(0), jnp.int32(0))
     last, trace = jax.lax.scan(keep_one, first, jnp.arange(num_samples))
-    return Chain(last[0], trace, last[2], last[3])
+    final_state, _, mean, counts, refused, _ = last
+    mean = jax.tree.map(lambda leaf, count: jnp.where(count > 0, leaf, jnp.nan), mean, counts)
+    return Chain(final_state, trace, mean, refused)

@@ -45,6 +45,21 @@ def test_info_is_averaged_over_all_steps_after_the_burn_in_and_refusals_counted_
     assert done.num_refused == 5
 
 
+def test_numbers_that_are_not_finite_are_left_out_of_the_mean_info():
+    def step(key, state):
+        state, info = count(key, state)
+        bad = jnp.where(state.position < 7, jnp.nan, jnp.inf)  # in burn-in, and of refused steps
+        is_bad = (state.position < 3) | ~info.is_finite
+        values = jnp.stack([jnp.where(is_bad, bad, info.value), info.value, jnp.nan])
+        return state, info._replace(value=values)
+
+    done = chain.run(jax.random.key(0), ZERO, step, num_samples=4, thinning=3, burn_in=4)
+    kept = [t for t in range(5, 17) if t % 3]
+    expected = [np.mean(kept), np.mean(np.arange(5, 17)), np.nan]
+    np.testing.assert_allclose(done.mean_info.value, expected, rtol=1e-6)
+    np.testing.assert_allclose(done.mean_info.is_finite, len(kept) / 12.0, rtol=1e-6)
+
+
 def test_a_longer_chain_begins_with_the_shorter_and_a_thinned_one_is_part_of_the_whole():
     run = functools.partial(chain.run, jax.random.key(1), ZERO, noisy_walk)
     whole = run(num_samples=24).trace
