@@ -69,6 +69,8 @@ def trade(
     Returns:
       The `Fill`.
     """
+    # An infinite target is no number either: a cap must not make an ordinary weight of it.
+    target = jnp.where(jnp.isfinite(target), target, jnp.nan)
     target = limit_weights(
         jnp.clip(target, terms.lowest, terms.highest),
         max_gross=terms.max_gross,

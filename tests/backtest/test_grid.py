@@ -250,6 +250,16 @@ def test_ex_04_nan_signals_and_nan_weights_raise():
         )
 
 
+@pytest.mark.parametrize("weight", [np.inf, -np.inf])
+def test_an_infinite_weight_raises_rather_than_trading_at_the_cap(weight):
+    def broken(params, signal_t, state):
+        return jnp.where(params.weight > 0.5, weight, params.weight), state
+
+    params = ConstantParams(weight=np.array([0.2, 0.9]))
+    with pytest.raises(ValueError, match="returns of trial 1 are not finite"):
+        run_grid(broken, params, *market(0), periods_per_year=YEAR)
+
+
 def test_without_periods_per_year_every_rate_is_per_bar():
     (signals, prices), params = market(4), grid_of_twelve()
     yearly = run_grid(backtest.threshold_rule, params, signals, prices, periods_per_year=YEAR)
