@@ -9,6 +9,7 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.scipy.special import ndtri
 
 from densityjax._typing import Array, ArrayLike
@@ -61,7 +62,25 @@ def log_normal_sigmas(
 
 
 def log_uniform_sigmas(uniforms: Array, *, sigma_min: ArrayLike, sigma_max: ArrayLike) -> Array:
-    """Maps uniform numbers, [N], to levels uniform in ln sigma; weight sigma^2 bounds the KL."""
+    """Maps uniform numbers to levels uniform in ln sigma; weight sigma^2 bounds the KL.
+
+    Args:
+      uniforms: [N] numbers in [0, 1].
+      sigma_min: [] smallest level, positive.
+      sigma_max: [] largest level.
+
+    Returns:
+      [N] noise levels, in the units of both ends.
+
+    Raises:
+      ValueError: unless `0 < sigma_min < sigma_max` where they are numbers.
+    """
+    is_known = not any(isinstance(level, Tracer) for level in (sigma_min, sigma_max))
+    if is_known and not np.all((0.0 < np.asarray(sigma_min)) & (sigma_min < np.asarray(sigma_max))):
+        raise ValueError(
+            f"sigma_min is {sigma_min} and sigma_max {sigma_max}: accepted is "
+            "0 < sigma_min < sigma_max"
+        )
     low, high = jnp.log(jnp.asarray(sigma_min)), jnp.log(jnp.asarray(sigma_max))
     return jnp.exp(low + (high - low) * uniforms)
 
@@ -79,6 +98,9 @@ def geometric_sigmas(
 
     Returns:
       [N] noise levels, each one of the geometric grid.
+
+    Raises:
+      ValueError: as `log_uniform_sigmas`.
     """
     level = jnp.minimum(jnp.floor(uniforms * num_levels), num_levels - 1) / (num_levels - 1)
     return log_uniform_sigmas(1.0 - level, sigma_min=sigma_min, sigma_max=sigma_max)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from densityjax._typing import Array, ArrayLike, LogDensityFn, ScoreFn
 
@@ -46,12 +48,17 @@ def denoising_score_matching(
     Returns:
       [] the loss, no unit.
 
+    Raises:
+      ValueError: if `sigma` is not positive and finite where it is a number.
+
     References:
       Vincent, A Connection Between Score Matching and Denoising Autoencoders, 2011, eq. 11; Song
       and Ermon, 2019, https://arxiv.org/abs/1907.05600, eq. 5-6.
     """
     chex.assert_rank(x, 1)
     chex.assert_equal_shape([x, noise])
+    if not isinstance(sigma, Tracer) and not np.all((np.asarray(sigma) > 0.0) & np.isfinite(sigma)):
+        raise ValueError(f"sigma is {sigma}: accepted is a positive finite number")
     sigma = jnp.asarray(sigma)
     weight = sigma**2 if weight is None else jnp.asarray(weight)
     if not control_variate:

@@ -315,6 +315,23 @@ def test_levels_are_stratified_and_within_their_range():
     np.testing.assert_allclose(values[:-1] / values[1:], 0.599484, rtol=1e-3)
 
 
+@pytest.mark.parametrize("sigma", [0.0, -0.5, math.nan, math.inf])
+def test_a_noise_level_that_is_not_positive_is_named(sigma):
+    with pytest.raises(ValueError, match=f"sigma is {sigma}: accepted is a positive"):
+        losses.denoising_score_matching(lambda y, _: -y, jnp.ones(2), jnp.ones(2), sigma)
+
+
+@pytest.mark.parametrize("ends", [(1.0, 1.0), (2.0, 1.0), (0.0, 1.0), (math.nan, 1.0)])
+def test_ends_of_noise_levels_that_are_out_of_order_are_named(ends):
+    low, high = ends
+    for law in (
+        losses.log_uniform_sigmas,
+        functools.partial(losses.geometric_sigmas, num_levels=4),
+    ):
+        with pytest.raises(ValueError, match=f"sigma_min is {low} and sigma_max {high}"):
+            law(jnp.array([0.5]), sigma_min=low, sigma_max=high)
+
+
 @pytest.mark.parametrize("num", [7, 64, 1000])
 def test_fixed_uniforms_are_even_in_every_run_and_always_the_same(num):
     uniforms = np.asarray(losses.fixed_uniforms(num))
