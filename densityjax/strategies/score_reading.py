@@ -71,9 +71,14 @@ def confidence(score: ArrayLike, validation_scores: ArrayLike) -> Array:
 
     Returns:
       [...] in [0, 1].
+
+    Raises:
+      ValueError: if `validation_scores` has no rows.
     """
     size, known = jnp.abs(jnp.asarray(score)), jnp.sort(jnp.abs(jnp.asarray(validation_scores)))
     chex.assert_rank(known, 1)
+    if known.shape[0] == 0:
+        raise ValueError("validation_scores has 0 rows: accepted is at least 1")
     share = jnp.searchsorted(known, size, side="left") / known.shape[0]
     return jnp.where(jnp.isnan(size) | jnp.isnan(known[-1]), jnp.nan, share)
 

@@ -164,6 +164,11 @@ def test_confidence_counts_the_strictly_smaller_and_knows_no_sign():
     assert np.isnan(reading.confidence(0.2, [*known, np.nan]))
 
 
+def test_a_confidence_among_no_rows_is_refused():
+    with pytest.raises(ValueError, match="validation_scores has 0 rows"):
+        reading.confidence(0.2, [])
+
+
 def test_sig_05_ec_12_no_score_is_no_direction_and_the_threshold_itself_trades():
     bar = {"confidence": 0.3, "log_prob": -20.0, "p_value": 0.051}
     none = decide(RULE, warm_state(), score=0.0, **bar)[1]
