@@ -5,6 +5,7 @@ noise of level sigma is. Sampling runs in y.
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -29,6 +30,29 @@ def least_sigma(model: Score | DualScore) -> float:
     """Returns the noise at which the density stands for that of the data, in sd."""
     is_dual = isinstance(model, DualScore)
     return max(DENSITY_SIGMA, model.config.sigma_min) if is_dual else model.config.sigma_min
+
+
+def check_noise(model: Score | DualScore) -> None:
+    """Raises ValueError if a 'dual' model has no level of noise at which it gives densities."""
+    least, largest = least_sigma(model), model.config.sigma_max
+    if largest <= least:
+        raise ValueError(
+            f"sigma_max is {largest}: accepted is above {least}, the least noise of the densities"
+        )
+
+
+def warn_of_far_rows(model: Score | DualScore, rows: NumpyArray) -> None:
+    """Warns if the largest noise does not hide where rows [N, D] are; blames the fit's caller."""
+    rows, largest = rows.astype(np.float64), model.config.sigma_max
+    standard = (rows - rows.mean(axis=0)) / rows.std(axis=0)
+    farthest = np.linalg.norm(standard, axis=1).max()
+    if farthest > largest:
+        warnings.warn(
+            f"sigma_max is {largest}, below the largest distance of a row from the mean, "
+            f"{farthest:.3g} standard deviations: the largest noise does not hide the law of the "
+            "rows, so that densities and samples are biased; raise sigma_max",
+            stacklevel=4,
+        )
 
 
 @functools.lru_cache(maxsize=64)

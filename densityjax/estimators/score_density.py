@@ -129,7 +129,9 @@ class ScoreDensity(TabularDensity):
         names = ("width", "num_hidden", "sigma_min", "sigma_max", "dropout")
         options = {name: getattr(self, name) for name in names}
         if self.model == "dual":
-            return dual_score_model(dim, **options)
+            model = dual_score_model(dim, **options)
+            functions.check_noise(model)
+            return model
         return score_model(dim, parametrisation=self.model, **options)
 
     def fit(
@@ -157,7 +159,8 @@ class ScoreDensity(TabularDensity):
           FloatingPointError: if a loss or gradient is not finite.
 
         Warns:
-          UserWarning: if the columns are so nearly dependent that noise hides their law.
+          UserWarning: if the columns are so nearly dependent that noise hides their law, or a row
+            is farther from the mean than `sigma_max`, so that the largest noise does not hide it.
         """
         rows, held_out = self._learn(X, calibration)
         self.model_ = self._build(self.n_features_in_)
@@ -188,7 +191,9 @@ class ScoreDensity(TabularDensity):
     def _fit_correlation(self, mapped: np.ndarray) -> None:
         """Sets the correlation of the rows that are learnt from, and warns where it is singular."""
         weights, _ = _fitting.folds(len(mapped), 1, self.purge)
-        self.correlation_ = functions.correlation(mapped[weights[0] > 0])
+        learnt = mapped[weights[0] > 0]
+        self.correlation_ = functions.correlation(learnt)
+        functions.warn_of_far_rows(self.model_, learnt)
         least, sigma = np.linalg.eigvalsh(self.correlation_)[0], functions.least_sigma(self.model_)
         if least < 10.0 * sigma**2:
             warnings.warn(

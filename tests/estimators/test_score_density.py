@@ -185,6 +185,13 @@ def test_columns_that_sum_to_one_are_warned_about():
     assert np.isfinite(density.score_samples(rows[:64])).all()
 
 
+def test_rows_farther_than_the_largest_noise_are_warned_about():
+    rows = np.random.default_rng(0).standard_normal((300, 1))
+    with pytest.warns(UserWarning, match=r"sigma_max is 1\.5, below the largest distance") as found:
+        ScoreDensity("dual", **QUICK, sigma_max=1.5, tail="none").fit(rows)
+    assert found[0].filename == __file__
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "match"),
     [
@@ -195,6 +202,7 @@ def test_columns_that_sum_to_one_are_warned_about():
         (TRAIN[:, 0], {}, "2D array"),
         (TRAIN[:99], {"model": "ncsn"}, "model is 'ncsn'"),
         (TRAIN[:99], {"sigma_min": 2.0, "sigma_max": 1.0}, r"sigma_min is 2\.0"),
+        (TRAIN[:99], {"model": "dual", "sigma_max": 0.04}, r"sigma_max is 0\.04: .* above 0\.05"),
         (TRAIN[:99], {"num_steps": -2}, "num_steps is -2: accepted is an even integer >= 2"),
         (TRAIN[:99], {"num_steps": 5}, "num_steps is 5"),
         (TRAIN[:99], {"num_levels": 1}, "num_levels is 1"),
