@@ -45,6 +45,7 @@ FLAT_SHARE = 64.0  # variance of streamed sums, in roundings of the mean square:
 SHARE_ROUNDING = 1e-15  # of a share such as 1 - .9, no unit: a few roundings of float64
 LARGEST_Z = 1e6  # no unit: a z-score against a past without spread stays a finite number
 
+CAP_ROUNDINGS = 8.0  # roundings of a position by which it may exceed its cap without an order
 REPLAY_ERROR = 1e-9  # relative difference of equity between engine and ledger, both in float64
 REPLAY_FLOOR = 1e-6  # equity, of that at the start, below which differences are absolute
 GRID_ERROR = 2e-3  # relative error of an equity that a grid compounded in float32, 1e5 bars

@@ -46,6 +46,7 @@ class Ledger:
         self.age = self.barred = 0
         self.delay = 1  # bars from a decision to its fill: ranges are read at the decision
         self.margin = math.inf
+        self.lowest, self.highest = -math.inf, math.inf  # caps of the weight, in equity
 
     def worth(self, price: float) -> float:
         """Returns cash plus the position at a price."""

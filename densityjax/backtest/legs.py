@@ -15,6 +15,7 @@ from densityjax.backtest.account import or_one
 from densityjax.backtest.inputs import Bar, Terms
 from densityjax.backtest.sizing import limit_weights
 from densityjax.backtest.stops import Exit, StopState
+from densityjax.numerics import CAP_ROUNDINGS
 
 Total = Callable[[Array], Array]  # sum over the assets of one account
 
@@ -96,12 +97,28 @@ def trade(
         is_kept &= ~is_forced
     if bar.is_tradable is not None:
         is_kept |= ~bar.is_tradable
-    order = jnp.where(is_kept, 0.0, distance)
     position = jnp.where(is_kept, drifted, wanted)
+    if bar.is_tradable is not None:  # a frozen asset counts by its target, and stays
+        position = jnp.where(bar.is_tradable, position, wanted)
+    position = _capped(position, at_fill, terms, total)
+    if bar.is_tradable is not None:
+        position = jnp.where(bar.is_tradable, position, drifted)
+    order = jnp.abs(position - drifted)
     if watch is not None:
         price = bar.open if fills_at_open else bar.close
         watch = stops.after_order(watch, drifted, position, price, bar)
     return Fill(position, order, _rate(terms.cost_rate, bar, terms) * order, reason, watch)
+
+
+def _capped(position: Array, equity: Array, terms: Terms, total: Total) -> Array:
+    """Brings a position that the band keeps back to its caps; less than rounding is left out."""
+    capped = jnp.clip(position, terms.lowest * equity, terms.highest * equity)
+    if terms.max_gross is not None or terms.max_net is not None:
+        unit = or_one(equity)
+        caps = {"max_gross": terms.max_gross, "max_net": terms.max_net}
+        capped = limit_weights(capped / unit, **caps, total=total) * unit
+    slack = CAP_ROUNDINGS * jnp.finfo(position.dtype).eps * jnp.abs(position)
+    return jnp.where(jnp.abs(capped - position) > slack, capped, position)
 
 
 def hold(

@@ -15,6 +15,9 @@ from densityjax.backtest.columns import MarketColumns
 from densityjax.backtest.inputs import DELAY, Costs, Prices
 from densityjax.backtest.ledger import Ledger, Market, sign
 from densityjax.backtest.stops import END, Stops
+from densityjax.numerics import CAP_ROUNDINGS
+
+EPS = float(np.finfo(np.float64).eps)
 
 
 class OracleResult(NamedTuple):
@@ -91,6 +94,7 @@ def run(
     books.delay = DELAY[fill]
     band, highest = float(band), float(max_leverage)
     lowest = -highest if allow_short else 0.0
+    books.lowest, books.highest = lowest, highest
     late = lag if fill == "same_close" else lag + 1
     rows = []
     for bar in range(bars):
@@ -182,10 +186,18 @@ def _order(
     if band > 0.0 and not is_forced:
         books.near(1.0 + distance, 1.0 + band)
     if distance > band or is_forced:
+        weight = target
+    else:  # the band keeps the position, but never beyond a cap
+        held = books.units * price / worth
+        weight = min(max(held, books.lowest), books.highest)
+        wanted, distance = weight * worth / price, abs(weight - held)
+        if distance <= CAP_ROUNDINGS * EPS * abs(held):
+            distance = 0.0
+    if distance > 0.0 or is_forced:
         _fill(books, market, bar, price, wanted)
         row["traded"] += distance * worth
         row["cost"] += books.pay(distance * worth, market.volatility[bar], kind="order")
-        books.weight = target
+        books.weight = weight
     row["worth"] = worth
 
 

@@ -35,7 +35,14 @@ def cash_and_units(
             target = weights[decided] if decided >= warmup and decided >= 0 else 0.0
             target = min(max(target, -max_leverage if allow_short else 0.0), max_leverage)
             buy = target * worth / price - units
-            if abs(buy) * price > band * worth:
+            if abs(buy) * price <= band * worth:  # kept, but never beyond a cap
+                lowest = -max_leverage if allow_short else 0.0
+                kept = min(max(units * price, lowest * worth), max_leverage * worth)
+                buy = kept / price - units
+                is_sent = abs(buy) * price > 1e-14 * worth  # rounding is no order
+            else:
+                is_sent = True
+            if is_sent and abs(buy) * price > 0.0:
                 traded = abs(buy) * price / worth
                 fee = abs(buy) * price * fee_bps / 10_000
                 cash -= buy * price + fee

@@ -175,3 +175,17 @@ def test_without_stops_and_columns_the_oracle_is_the_engine_too(x64, fill):
     assert twin.margin > TOO_CLOSE
     np.testing.assert_allclose(fast.equity, twin.equity, rtol=1e-12)
     np.testing.assert_allclose(fast.turnover, twin.turnover, atol=1e-12)
+
+
+def test_caps_hold_whatever_the_band_in_the_engine_and_in_the_ledger(x64):
+    for sign, factor in ((1.0, 0.96), (-1.0, 1.04)):  # what loses grows in equity
+        path = 100.0 * factor ** np.arange(12.0)
+        prices = Prices(open=path, close=path)
+        options = dict(costs=Costs(0.0), band=0.5, max_leverage=2.0)
+        weights = np.full(12, 1.9 * sign)
+        found = run(weights, prices, **options)
+        ledger = oracle.run(weights, prices, **options)
+        assert np.abs(found.filled).max() <= 2.0 * (1.0 + 1e-12)
+        np.testing.assert_allclose(found.equity, ledger.equity, rtol=1e-12)
+        np.testing.assert_allclose(found.turnover, ledger.turnover, atol=1e-12)
+        assert np.count_nonzero(np.asarray(found.turnover)) > 1

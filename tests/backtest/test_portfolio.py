@@ -146,3 +146,13 @@ def test_bad_arguments_are_named(change, match):
     arguments = {"weights": weights, "prices": prices, **change}
     with pytest.raises(ValueError, match=match):
         run_portfolio(arguments.pop("weights"), arguments.pop("prices"), **arguments)
+
+
+@pytest.mark.parametrize("cap", [dict(max_gross=1.5), dict(max_net=1.5)])
+def test_gross_and_net_caps_hold_whatever_the_band(x64, cap):
+    path = 100.0 * 0.97 ** np.arange(10.0)[:, None] * np.ones(2)
+    result = run_portfolio(
+        np.full((10, 2), 0.74), Prices(open=path, close=path), costs=Costs(0.0), band=0.5, **cap
+    )
+    assert np.asarray(result.filled).sum(1).max() <= 1.5 * (1.0 + 1e-12)
+    assert np.count_nonzero(np.asarray(result.turnover).sum(1)) > 1
