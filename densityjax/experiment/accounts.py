@@ -170,7 +170,8 @@ def _other_decisions(
     """
     found = {}
     if "score_of_return" in frame:
-        spread = float(np.var(values(part(frame, "validation"), "score_of_return")))
+        # A score that never moved has no spread to be measured by: sizes then ignore it.
+        spread = float(np.var(values(part(frame, "validation"), "score_of_return"))) or np.inf
         rule = ScoreRule(min_p_value=alarm_rate, num_stable=2, reference_variance=spread)
         found["score_strategy"] = pipeline.decide_by_score(frame, rule)
     if "log_prob_energy" in frame:
