@@ -6,12 +6,10 @@ the line is added: a kill at any moment leaves a chunk either whole or not there
 """
 
 import hashlib
-import inspect
 import io
 import json
 import os
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -20,6 +18,7 @@ import numpy as np
 from densityjax import __version__
 from densityjax._typing import NumpyArray
 from densityjax.backtest.grid_chunks import Path
+from densityjax.backtest.grid_digest import digest_of, rule_digest
 
 ARITHMETIC = (  # files whose change may change a figure
     "account columns engine grid_chunks grid_sums grid_trades inputs legs rules sizing stops"
@@ -125,7 +124,7 @@ def grid_key(
     """Returns what the figures of a grid depend on.
 
     Args:
-      rule: the rule, known by its name and source.
+      rule: the rule, known by its code and all that it reads.
       configs: `Configs` of all rows.
       market: `Market`.
       options: `Options`.
@@ -138,7 +137,7 @@ def grid_key(
     return {
         "params": digest_of(configs),
         "data": digest_of(market),
-        "rule": _rule_digest(rule),
+        "rule": rule_digest(rule),
         "options": json.dumps(options._asdict()),
         "code": _code_digest(),
         "dtype": str(market.bar.gap.dtype),
@@ -146,45 +145,6 @@ def grid_key(
         "jax": jax.__version__,
         "chunk": [rows, num_devices],
     }
-
-
-def digest_of(tree: Any) -> str:
-    """Returns a hash of all arrays of a tree, with their names, types and shapes."""
-    found = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
-        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
-
-
-def _rule_digest(rule: Any) -> str:
-    """Returns the name of a rule and a hash of its source and of what it closes over."""
-    found = hashlib.sha256()
-    for part in _parts(rule):
-        found.update(part.encode())
-    name = getattr(rule, "__qualname__", type(rule).__qualname__)
-    return f"{getattr(rule, '__module__', '')}.{name} {found.hexdigest()}"
-
-
-def _parts(rule: Any) -> Iterator[str]:
-    """Yields texts that tell a rule from another: of partials also what they bind."""
-    if hasattr(rule, "func"):
-        yield repr((rule.args, sorted(rule.keywords.items())))
-        yield from _parts(rule.func)
-        return
-    try:
-        yield inspect.getsource(rule)
-    except (OSError, TypeError):
-        code = getattr(rule, "__code__", None)
-        yield repr(rule) if code is None else f"{code.co_code!r} {code.co_consts!r}"
-    for cell in getattr(rule, "__closure__", None) or ():
-        yield _spell(cell.cell_contents)
-
-
-def _spell(value: Any) -> str:
-    """Writes what a rule closes over: arrays by their content, functions by their source."""
-    return " ".join(_parts(value)) if callable(value) else digest_of(value) + repr(type(value))
 
 
 def _code_digest() -> str:
