@@ -150,8 +150,9 @@ def grid_key(
 def _code_digest() -> str:
     """Returns the version, and a hash of the files that do the arithmetic."""
     folder, found = pathlib.Path(__file__).parent, hashlib.sha256()
-    for name in ARITHMETIC.split():
-        found.update((folder / f"{name}.py").read_bytes())
+    files = [folder / f"{name}.py" for name in ARITHMETIC.split()]
+    for file in [*files, folder.parent / "numerics.py"]:
+        found.update(file.read_bytes())
     return f"{__version__} {found.hexdigest()}"
 
 
